@@ -1,0 +1,342 @@
+#!/usr/bin/python
+"""Ansible module: the record of one instance of the stack: its directory, ports, project and credentials."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gaiaflow_instance
+short_description: Keep the record of an instance of the stack
+description:
+  - Makes the instance's directories, gives it ports that are free and keeps them, and generates its credentials
+    into a file that only its owner reads. No credential is returned.
+  - The first instance takes the default ports; a port that is taken is an error that names the process.
+    Every further instance takes the next free ones.
+options:
+  home:
+    description: Directory of all instances, environments and logs.
+    type: path
+    required: true
+  name:
+    description: The instance's name.
+    type: str
+    required: true
+  state:
+    description: C(present) makes what is missing; C(query) only reads.
+    type: str
+    choices: [present, query]
+    default: present
+  project:
+    description: Directory of the project whose DAGs the instance runs; empty keeps what is recorded.
+    type: str
+    default: ""
+  default_ports:
+    description: The first instance's ports by name.
+    type: dict
+    required: true
+  port_overrides:
+    description: Ports that the user asks for, by name; kept in the record.
+    type: dict
+    default: {}
+  needed_ports:
+    description: Names of the ports that must be free, or this instance's own, now.
+    type: list
+    elements: str
+    default: []
+  internal_ports:
+    description: Names of the ports that no user sees; one that is taken is replaced by a free one.
+    type: list
+    elements: str
+    default: []
+"""
+
+RETURN = r"""
+record:
+  description: The directory, ports, urls and project; empty where the instance does not exist.
+  returned: always
+  type: dict
+environments:
+  description: The directories of the Python environments that the instance runs on; empty where it never started.
+  returned: when the state is query
+  type: dict
+"""
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, locked, read_json, write_private
+
+PORT_RANGE = range(1, 65536)
+# SeaweedFS listens for gRPC this far above these ports.
+GRPC_OFFSET = 10000
+PORTS_WITH_GRPC = {"s3", "minio", "filer", "volume", "master"}
+SUBDIRECTORIES = ("config", "data", "logs", "workspace/dags")
+# The kernel allows 107 bytes for a socket's path; the longest name that is put there has 20.
+LONGEST_SOCKET_DIRECTORY = 85
+
+
+class Taken(Exception):
+    """A port belongs to somebody else."""
+
+
+def listeners() -> dict[int, int | None]:
+    """The ports in use on an address that loopback clashes with, and the process behind each where it can be seen."""
+    import psutil
+
+    found: dict[int, int | None] = {}
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.ip in {"127.0.0.1", "0.0.0.0", "::", "::1"}:
+            found[connection.laddr.port] = connection.pid or found.get(connection.laddr.port)
+    return found
+
+
+def belongs_to(pid: int | None, directory: Path) -> bool:
+    """Whether the process is one of the instance's own."""
+    import psutil
+
+    try:
+        return pid is not None and psutil.Process(pid).environ().get(INSTANCE_VARIABLE) == str(directory)
+    except psutil.Error:
+        return False
+
+
+def describe(pid: int | None) -> str:
+    """The process as an error message names it."""
+    import psutil
+
+    if pid is None:
+        return "a process of another user"
+    try:
+        process = psutil.Process(pid)
+        return f"{process.name()} (pid {pid})"
+    except psutil.Error:
+        return f"pid {pid}"
+
+
+def with_grpc(name: str, port: int) -> list[int]:
+    """The port, and the second one that goes with it."""
+    return [port, port + GRPC_OFFSET] if name in PORTS_WITH_GRPC else [port]
+
+
+class Ports:
+    """Gives an instance its ports, knowing who listens and what other instances have reserved."""
+
+    def __init__(self, directory: Path, reserved: set[int]) -> None:
+        self.directory = directory
+        self.reserved = reserved
+        self.listeners = listeners()
+
+    def holder(self, name: str, port: int) -> str | None:
+        """Who keeps us from using the port, or None."""
+        for one in with_grpc(name, port):
+            if one in self.listeners and not belongs_to(self.listeners[one], self.directory):
+                return describe(self.listeners[one])
+        return None
+
+    def free_from(self, name: str, first: int, taken: set[int]) -> int:
+        """The first usable port from `first` on."""
+        for port in range(first, PORT_RANGE.stop):
+            wanted = set(with_grpc(name, port))
+            if max(wanted) not in PORT_RANGE:
+                break
+            if not wanted & (taken | self.reserved) and self.holder(name, port) is None:
+                return port
+        raise Taken(f"No port from {first} up is free for {name}.")
+
+
+def reserved_by_others(home: Path, directory: Path) -> set[int]:
+    """All ports that the other instances' records name."""
+    ports: set[int] = set()
+    for record in (home / "instances").glob("*/instance.json"):
+        if record.parent != directory:
+            for name, port in read_json(record).get("ports", {}).items():
+                ports.update(with_grpc(name, port))
+    return ports
+
+
+def checked_overrides(overrides: dict[str, Any], known: dict[str, int]) -> dict[str, int]:
+    """The ports that the user asks for, as numbers."""
+    checked = {}
+    for name, value in overrides.items():
+        if name not in known:
+            raise ValueError(f"There is no port named {name!r}; the ports are {', '.join(known)}.")
+        if not str(value).isdigit() or int(value) not in PORT_RANGE:
+            raise ValueError(f"{value!r} is no port for {name}: a port is a whole number from 1 to 65535.")
+        checked[name] = int(value)
+    return checked
+
+
+def choose_ports(module: AnsibleModule, record: dict[str, Any], directory: Path, home: Path) -> dict[str, int]:
+    """The ports that the instance shall have."""
+    defaults: dict[str, int] = module.params["default_ports"]
+    overrides = checked_overrides(module.params["port_overrides"], defaults)
+    kept: dict[str, int] = record.get("ports", {})
+    first_instance = module.params["name"] == "default"
+    allocator = Ports(directory, reserved_by_others(home, directory))
+    ports: dict[str, int] = {}
+    for name, default in defaults.items():
+        port = overrides.get(name, kept.get(name))
+        others = {one for other, number in {**kept, **ports}.items() if other != name for one in with_grpc(other, number)}
+        internal = name in module.params["internal_ports"]
+        if port is None and not internal and first_instance:
+            port = default
+        if port is None or (internal and allocator.holder(name, port)):
+            port = allocator.free_from(name, default, others)
+        ports[name] = port
+    refuse_doubles(ports)
+    refuse_taken(module.params["needed_ports"], ports, allocator)
+    return ports
+
+
+def refuse_doubles(ports: dict[str, int]) -> None:
+    """Two services cannot share a port."""
+    for name, port in ports.items():
+        for other, number in ports.items():
+            if other < name and number == port:
+                raise ValueError(f"Port {port} is asked for twice: for {other} and for {name}.")
+
+
+def refuse_taken(needed: list[str], ports: dict[str, int], allocator: Ports) -> None:
+    """Every port that is needed now must be free or ours."""
+    taken = [(name, holder) for name in needed if (holder := allocator.holder(name, ports[name]))]
+    if taken:
+        raise Taken(" ".join(f"Port {ports[name]} ({name}) is taken by {holder}." for name, holder in taken))
+
+
+def checked_project(path: str) -> str:
+    """The project's directory as an absolute path."""
+    project = Path(path).expanduser()
+    if not project.is_dir():
+        raise ValueError(f"There is no project directory {path!r}. `gaiaflow-setup new` makes one.")
+    if not (project / "dags").is_dir():
+        raise ValueError(f"{path!r} is not a project: it has no directory 'dags'. `gaiaflow-setup new` makes a project.")
+    return str(project.resolve())
+
+
+def generate_credentials() -> dict[str, dict[str, str]]:
+    """Credentials nobody else has; `internal` ones are the services' own and are never shown."""
+    return {
+        "airflow": {"user": "admin", "password": secrets.token_urlsafe(18)},
+        "minio": {"access_key": "gaiaflow-" + secrets.token_hex(6), "secret_key": secrets.token_urlsafe(30)},
+        "jupyter": {"token": secrets.token_urlsafe(24)},
+        "postgres": {"user": "airflow", "password": secrets.token_hex(24)},
+        "internal": {
+            "airflow_fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "airflow_jwt_secret": secrets.token_urlsafe(64),
+            "airflow_secret_key": secrets.token_urlsafe(32),
+            "s3_read_key": secrets.token_urlsafe(32),
+            "s3_write_key": secrets.token_urlsafe(32),
+        },
+    }
+
+
+def keep_credentials(path: Path, check_mode: bool) -> bool:
+    """Adds the credentials that are missing and mends the file's mode; tells whether that was needed."""
+    present = read_json(path)
+    generated = generate_credentials()
+    complete = {service: {**values, **present.get(service, {})} for service, values in generated.items()}
+    private = path.exists() and path.stat().st_mode & 0o777 == 0o600
+    if private and complete == present:
+        return False
+    if not check_mode:
+        write_private(path, json.dumps(complete, indent=2) + "\n")
+    return True
+
+
+def socket_directory(directory: Path) -> Path:
+    """Where the instance's sockets are: inside it, or in a private place with a short path."""
+    inside = directory / "run"
+    if len(os.fsencode(inside)) <= LONGEST_SOCKET_DIRECTORY:
+        return inside
+    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"gaiaflow-{os.geteuid()}-{digest}"
+
+
+def make_directories(directory: Path, sockets: Path) -> None:
+    """All directories of the instance, private to their owner."""
+    for path in (directory, *(directory / name for name in SUBDIRECTORIES), sockets):
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if sockets.is_symlink() or sockets.stat().st_uid != os.geteuid():
+        raise ValueError(f"{sockets} belongs to another user; the stack's sockets cannot be there.")
+    sockets.chmod(0o700)
+    directory.chmod(0o700)
+
+
+def make_record(module: AnsibleModule, record: dict[str, Any], directory: Path, home: Path) -> dict[str, Any]:
+    """The record as it shall be."""
+    ports = choose_ports(module, record, directory, home)
+    project = module.params["project"]
+    return {
+        **record,
+        "directory": str(directory),
+        "sockets": str(socket_directory(directory)),
+        "ports": ports,
+        "project": checked_project(project) if project else record.get("project"),
+        "runtime": "native",
+        "urls": {name: f"http://127.0.0.1:{ports[name]}" for name in ("airflow", "mlflow", "s3", "minio", "jupyter")},
+    }
+
+
+def ensure_instance(module: AnsibleModule, home: Path, directory: Path) -> dict[str, Any]:
+    """Brings the record to its wanted state and returns the module's result."""
+    path = directory / "instance.json"
+    before = read_json(path)
+    if module.params["state"] == "query":
+        definition = read_json(directory / "config" / "services.json")
+        return {"changed": False, "record": before, "environments": definition.get("environments", {})}
+    wanted = make_record(module, before, directory, home)
+    if not module.check_mode:
+        make_directories(directory, Path(wanted["sockets"]))
+    changed = keep_credentials(directory / "credentials.json", module.check_mode)
+    if wanted != before:
+        changed = True
+        if not module.check_mode:
+            write_private(path, json.dumps(wanted, indent=2) + "\n")
+    diff = {"before": json.dumps(before, indent=2) + "\n", "after": json.dumps(wanted, indent=2) + "\n"}
+    return {"changed": changed, "record": wanted, "diff": diff}
+
+
+def main() -> None:
+    """Runs the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "home": {"type": "path", "required": True},
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "query"], "default": "present"},
+            "project": {"type": "str", "default": ""},
+            "default_ports": {"type": "dict", "required": True},
+            "port_overrides": {"type": "dict", "default": {}},
+            "needed_ports": {"type": "list", "elements": "str", "default": []},
+            "internal_ports": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    home = Path(module.params["home"]).absolute()
+    directory = home / "instances" / module.params["name"]
+    try:
+        if module.params["state"] == "query" or module.check_mode:
+            result = ensure_instance(module, home, directory)
+        else:
+            home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # One lock for all instances: two that start at once must not be given the same ports.
+            with locked(home / ".lock"):
+                result = ensure_instance(module, home, directory)
+    except Taken as error:
+        module.fail_json(
+            msg=str(error),
+            hint="End that process, or give the service another port: -e 'mlops_port_overrides={\"NAME\": PORT}'"
+            " (for JupyterLab also -j PORT). `--instance NAME` makes a second stack on free ports.",
+        )
+    except (ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

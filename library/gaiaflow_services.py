@@ -1,0 +1,619 @@
+#!/usr/bin/python
+"""Ansible module: the services of one instance under supervisord, brought to the state that is asked for."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gaiaflow_services
+short_description: Start, stop, restart and query the services that run under supervisord
+description:
+  - Writes config/services.json, which files/native/run_service.py reads, and config/supervisord.conf from the definition.
+  - Runs with the Python of the environment that holds supervisor, psutil and botocore.
+  - C(started) starts what is not running, applies changed definitions and nothing else, and returns when every service
+    answers its health check. All start at once; a service waits by itself for those it needs.
+  - C(stopped) ends the services; when none is left, it ends supervisord and every process of the instance.
+options:
+  directory:
+    description: The instance's directory.
+    type: path
+    required: true
+  definition:
+    description: The catalogue of services and what they share; needed to start, and kept in config/services.json.
+    type: dict
+    default: {}
+  run_service:
+    description: The program that becomes a service; needed to start.
+    type: path
+    default: ""
+  socket:
+    description: supervisord's control socket.
+    type: path
+    required: true
+  state:
+    description: The state that is asked for; C(query) only looks.
+    type: str
+    choices: [started, stopped, restarted, query]
+    required: true
+  services:
+    description: What the state is asked of, by the catalogue's C(service) names; empty for all.
+    type: list
+    elements: str
+    default: []
+  start_timeout:
+    description: Seconds until every service must be healthy.
+    type: int
+    default: 120
+  stop_timeout:
+    description: Seconds a service has to end before its process group is killed.
+    type: int
+    default: 15
+"""
+
+RETURN = r"""
+services:
+  description: name, state, health, url, uptime_s and memory_bytes of each service.
+  returned: when the state is query
+  type: list
+endpoints:
+  description: service, url, user and the file of its password, for each service that a user opens.
+  returned: when the state is not query
+  type: list
+"""
+
+import configparser
+import contextlib
+import datetime
+import hashlib
+import http.client
+import io
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import xmlrpc.client
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, locked, read_json, report_progress, write_private
+
+POLL_SECONDS = 0.15
+PROBE_SECONDS = 3
+LOG_LINES = 15
+# A service that supervisord has had to start this often within one start is not going to come up.
+MOST_STARTS = 4
+UP_STATES = {"STARTING", "RUNNING"}
+DOWN_STATES = {"STOPPED", "EXITED", "FATAL"}
+
+
+class Failed(Exception):
+    """A service did not reach its state; carries the end of its log."""
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
+
+
+@dataclass(frozen=True)
+class Service:
+    """An entry of the services file."""
+
+    name: str
+    service: str
+    port: int
+    health: dict[str, Any]
+    url: str
+    user: str
+    needs: tuple[str, ...]
+
+
+class Stack:
+    """One instance: its services, and the supervisord that runs them."""
+
+    def __init__(self, directory: Path, socket: str) -> None:
+        self.directory = directory
+        self.socket = socket
+        self.services: dict[str, Service] = {}
+        self.load(read_json(directory / "config" / "services.json"))
+
+    def load(self, definition: dict[str, Any]) -> None:
+        """Takes over the services of a definition."""
+        self.services = {
+            name: Service(
+                name=name,
+                service=entry["service"],
+                port=int(entry["port"]),
+                health=entry["health"],
+                url=entry.get("url", ""),
+                user=entry.get("user", ""),
+                needs=tuple(entry.get("needs", [])),
+            )
+            for name, entry in definition.get("services", {}).items()
+        }
+
+    def selected(self, names: list[str]) -> list[Service]:
+        """The entries that make up the named services, all of them when none is named."""
+        return [one for one in self.services.values() if not names or one.service in names]
+
+    def with_needs(self, services: list[Service]) -> list[Service]:
+        """The entries and, before them, what they need."""
+        chosen: dict[str, Service] = {}
+        for service in services:
+            for name in (*service.needs, service.name):
+                chosen[name] = self.services[name]
+        return list(chosen.values())
+
+    @property
+    def supervisor(self) -> Any:
+        """supervisord's XML-RPC interface."""
+        from supervisor.xmlrpc import SupervisorTransport
+
+        transport = SupervisorTransport(None, None, f"unix://{self.socket}")
+        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
+
+    def supervised(self) -> bool:
+        """Whether the supervisord of this instance answers."""
+        try:
+            return bool(self.supervisor.getState()["statename"] == "RUNNING")
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+            return False
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        """What supervisord says of each of its processes; nothing where there is no supervisord."""
+        if not self.supervised():
+            return {}
+        return {info["name"]: info for info in self.supervisor.getAllProcessInfo()}
+
+    def log_end(self, name: str) -> str:
+        """The last lines of a service's log."""
+        try:
+            lines = (self.directory / "logs" / f"{name}.log").read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            return ""
+        return "\n".join(lines[-LOG_LINES:])
+
+    def leftovers(self) -> list[Any]:
+        """Every process that carries the instance's mark, this one excepted."""
+        import psutil
+
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.pid != os.getpid() and process.environ().get(INSTANCE_VARIABLE) == str(self.directory):
+                    found.append(process)
+        return found
+
+
+# ---- Health
+
+
+def get(url: str) -> bytes:
+    """The body behind an address on loopback; OSError unless it answers 200."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=PROBE_SECONDS) as answer:
+        body: bytes = answer.read()
+    return body
+
+
+def bucket_answers(stack: Stack, service: Service) -> bool:
+    """Whether the S3 server lets us, with our keys, list the bucket."""
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    keys = read_json(stack.directory / "credentials.json")["minio"]
+    url = f"http://127.0.0.1:{service.port}/{service.health['s3_bucket']}?list-type=2&max-keys=1"
+    request = AWSRequest("GET", url, headers={"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
+    SigV4Auth(Credentials(keys["access_key"], keys["secret_key"]), "s3", "us-east-1").add_auth(request)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(urllib.request.Request(url, headers=dict(request.headers)), timeout=PROBE_SECONDS):
+        return True
+
+
+def port_answers(port: int) -> bool:
+    """Whether something accepts connections on the port."""
+    import socket
+
+    with socket.create_connection(("127.0.0.1", port), timeout=PROBE_SECONDS):
+        return True
+
+
+def heartbeat_since(url: str, component: str, started: float) -> bool:
+    """Whether Airflow calls the component healthy for a heartbeat that the running process itself gave."""
+    report = json.loads(get(url))[component]
+    if report["status"] != "healthy":
+        return False
+    beat = next(value for key, value in report.items() if key.endswith("heartbeat"))
+    return datetime.datetime.fromisoformat(beat).timestamp() >= started
+
+
+def healthy(stack: Stack, service: Service, process: dict[str, Any]) -> bool:
+    """Whether the service answers its health check."""
+    if process.get("statename") not in UP_STATES:
+        return False
+    url = f"http://127.0.0.1:{service.port}{service.health.get('path', '')}"
+    try:
+        if "s3_bucket" in service.health:
+            return bucket_answers(stack, service)
+        if "heartbeat" in service.health:
+            return heartbeat_since(url, service.health["heartbeat"], process["start"])
+        if "path" in service.health:
+            get(url)
+            return True
+        return port_answers(service.port)
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return False
+
+
+def probe(stack: Stack, services: list[Service], processes: dict[str, dict[str, Any]]) -> dict[str, bool]:
+    """The health of each service, asked in parallel."""
+    with ThreadPoolExecutor(max_workers=max(1, len(services))) as pool:
+        answers = pool.map(lambda one: healthy(stack, one, processes.get(one.name, {})), services)
+        return dict(zip([one.name for one in services], answers, strict=True))
+
+
+# ---- Status
+
+
+def proportional_memory(pid: int) -> int:
+    """Bytes of memory (PSS) of a process and all its descendants."""
+    import psutil
+
+    total = 0
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return 0
+    for process in family:
+        with contextlib.suppress(OSError):
+            rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+            total += next(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
+    return total
+
+
+def status(stack: Stack) -> list[dict[str, Any]]:
+    """What a user sees of each service."""
+    processes = stack.processes()
+    health = probe(stack, list(stack.services.values()), processes)
+    rows = []
+    for service in stack.services.values():
+        process = processes.get(service.name, {})
+        up = process.get("statename") in UP_STATES
+        rows.append(
+            {
+                "name": service.name,
+                "service": service.service,
+                "state": process.get("statename", "STOPPED").lower(),
+                "health": "healthy" if health[service.name] else ("unhealthy" if up else "stopped"),
+                "url": service.url,
+                "uptime_s": process["now"] - process["start"] if up else 0,
+                "memory_bytes": proportional_memory(process["pid"]) if up else 0,
+            }
+        )
+    return rows
+
+
+# ---- Configuration
+
+
+def supervisor_configuration(stack: Stack, definition: dict[str, Any], run_service: str, stop_timeout: int) -> str:
+    """supervisord's configuration file for these services."""
+
+    def plain(text: object) -> str:
+        return str(text).replace("%", "%%")
+
+    logs, configuration = stack.directory / "logs", configparser.RawConfigParser()
+    configuration["unix_http_server"] = {"file": plain(stack.socket), "chmod": "0600"}
+    configuration["supervisord"] = {
+        "logfile": plain(logs / "supervisord.log"),
+        "logfile_maxbytes": "5MB",
+        "logfile_backups": "1",
+        "pidfile": plain(Path(stack.socket).with_name("supervisord.pid")),
+        "childlogdir": plain(logs),
+        "umask": "077",
+    }
+    configuration["rpcinterface:supervisor"] = {
+        "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
+    }
+    for name, entry in definition["services"].items():
+        command = [sys.executable, "-I", "-S", run_service, str(stack.directory / "config" / "services.json"), name]
+        shared = {key: value for key, value in definition.items() if key not in {"services", "environments"}}
+        content = json.dumps([entry, definition["environments"][entry["environment"]], shared], sort_keys=True)
+        configuration[f"program:{name}"] = {
+            "command": plain(shlex.join(command)),
+            # A changed definition changes this line, and supervisord then restarts what changed.
+            "environment": f'GAIAFLOW_DEFINITION="{hashlib.sha256(content.encode()).hexdigest()}"',
+            "directory": "/",
+            "autostart": "false",
+            "autorestart": "true",
+            "startsecs": "2",
+            "startretries": "3",
+            "stopsignal": entry.get("stop_signal", "TERM"),
+            "stopwaitsecs": str(stop_timeout),
+            "stopasgroup": "true",
+            "killasgroup": "true",
+            "redirect_stderr": "true",
+            "stdout_logfile": plain(logs / f"{name}.log"),
+            "stdout_logfile_maxbytes": "10MB",
+            "stdout_logfile_backups": "3",
+        }
+    text = io.StringIO()
+    configuration.write(text)
+    return text.getvalue()
+
+
+def configure(stack: Stack, module: AnsibleModule) -> list[dict[str, str]]:
+    """Writes the configuration files that differ from what they shall hold; returns the differences."""
+    definition = module.params["definition"]
+    if not definition:
+        return []
+    supervisor = supervisor_configuration(
+        stack, definition, module.params["run_service"], module.params["stop_timeout"]
+    )
+    differences = []
+    for name, text in (("services.json", json.dumps(definition, indent=2) + "\n"), ("supervisord.conf", supervisor)):
+        path = stack.directory / "config" / name
+        before = path.read_text() if path.exists() else ""
+        if before != text:
+            differences.append({"before_header": str(path), "after_header": str(path), "before": before, "after": text})
+            if not module.check_mode:
+                write_private(path, text)
+    stack.load(definition)
+    return differences
+
+
+# ---- Start
+
+
+def start_supervisor(stack: Stack) -> None:
+    """Starts supervisord, after ending what one that was killed may have left running."""
+    end_leftovers(stack, grace=5)
+    Path(stack.socket).unlink(missing_ok=True)
+    environment = {**os.environ, INSTANCE_VARIABLE: str(stack.directory)}
+    configuration = str(stack.directory / "config" / "supervisord.conf")
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", configuration]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/")
+    if done.returncode:
+        raise Failed("supervisord did not start.", done.stdout + done.stderr)
+    deadline = time.monotonic() + 10
+    while not stack.supervised():
+        if time.monotonic() > deadline:
+            raise Failed("supervisord started but does not answer.", stack.log_end("supervisord"))
+        time.sleep(0.02)
+
+
+def apply_definitions(stack: Stack, timeout: int) -> set[str]:
+    """Makes supervisord's processes those of its configuration; returns those that must be started (again)."""
+    supervisor = stack.supervisor
+    (added, changed, removed), *_ = supervisor.reloadConfig()
+    running = {name for name, info in stack.processes().items() if info["statename"] in UP_STATES}
+    stop_together(stack, [*changed, *removed], timeout)
+    for name in (*changed, *removed):
+        supervisor.removeProcessGroup(name)
+    for name in (*added, *changed):
+        supervisor.addProcessGroup(name)
+    return running & set(changed)
+
+
+def start_processes(stack: Stack, services: list[Service]) -> bool:
+    """Starts what is not up, all at once; tells whether there was anything to start."""
+    processes = stack.processes()
+    down = [one.name for one in services if processes[one.name]["statename"] not in UP_STATES]
+    for name in down:
+        stack.supervisor.startProcess(name, False)
+    return bool(down)
+
+
+def wait_until_healthy(stack: Stack, services: list[Service], timeout: int) -> None:
+    """Returns when every service answers, or fails naming the one that does not."""
+    deadline = time.monotonic() + timeout
+    starts: dict[str, set[int]] = {one.name: set() for one in services}
+    waiting = services
+    while True:
+        processes = stack.processes()
+        for one in waiting:
+            starts[one.name].add(processes[one.name]["start"])
+            refuse_hopeless(stack, one, processes[one.name], len(starts[one.name]))
+        health = probe(stack, waiting, processes)
+        answered = [one for one in waiting if health[one.name]]
+        waiting = [one for one in waiting if not health[one.name]]
+        if not waiting:
+            return
+        if answered:
+            names = ", ".join(one.name for one in waiting)
+            report_progress(f"healthy {len(services) - len(waiting)}/{len(services)}; waiting for {names}")
+        if time.monotonic() > deadline:
+            raise Failed(f"{waiting[0].name} is not healthy after {timeout} s.", stack.log_end(waiting[0].name))
+        time.sleep(POLL_SECONDS)
+
+
+def refuse_hopeless(stack: Stack, service: Service, process: dict[str, Any], starts: int) -> None:
+    """Fails at once for a service that keeps ending."""
+    if process["statename"] == "FATAL" or starts >= MOST_STARTS:
+        raise Failed(f"{service.name} ends as soon as it has started.", stack.log_end(service.name))
+
+
+def started(stack: Stack, names: list[str], start_timeout: int, stop_timeout: int) -> bool:
+    """Everything asked for is up and healthy; tells whether anything had to be done."""
+    changed = False
+    if not stack.supervised():
+        start_supervisor(stack)
+        changed = True
+    interrupted = apply_definitions(stack, stop_timeout)
+    again = [stack.services[name] for name in interrupted if name in stack.services]
+    services = stack.with_needs([*stack.selected(names), *again])
+    changed = start_processes(stack, services) or bool(interrupted) or changed
+    wait_until_healthy(stack, services, start_timeout)
+    return changed
+
+
+# ---- Stop
+
+
+def end_leftovers(stack: Stack, grace: float) -> None:
+    """Ends every process of the instance that supervisord no longer knows."""
+    import psutil
+
+    processes = stack.leftovers()
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(processes, timeout=grace)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5)
+
+
+def wait_for(condition: Callable[[], bool], timeout: float) -> bool:
+    """Whether the condition came true within so many seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def stop_processes(stack: Stack, services: list[Service], timeout: int) -> bool:
+    """Ends the services, dependants before what they need; tells whether any was up."""
+    needed = {name for one in services for name in one.needs}
+    changed = False
+    for group in ([one for one in services if one.name not in needed], [one for one in services if one.name in needed]):
+        changed = stop_together(stack, [one.name for one in group], timeout) or changed
+    return changed
+
+
+def stop_together(stack: Stack, names: list[str], timeout: int) -> bool:
+    """Ends these processes at the same time."""
+    processes = stack.processes()
+    up = [name for name in names if processes.get(name, {}).get("statename", "STOPPED") not in DOWN_STATES]
+    for name in up:
+        with contextlib.suppress(xmlrpc.client.Fault):
+            stack.supervisor.stopProcess(name, False)
+    if not up:
+        return False
+    report_progress(f"stopping {', '.join(up)}")
+    # supervisord itself kills the group of one that does not end in time.
+    if not wait_for(lambda: all_down(stack, up), timeout + 10):
+        raise Failed(f"{', '.join(up)} did not stop within {timeout + 10} s.")
+    return True
+
+
+def all_down(stack: Stack, names: list[str]) -> bool:
+    """Whether none of the processes runs."""
+    processes = stack.processes()
+    return all(processes.get(name, {}).get("statename", "STOPPED") in DOWN_STATES for name in names)
+
+
+def stop_supervisor(stack: Stack) -> None:
+    """Ends supervisord and whatever is left of the instance."""
+    if stack.supervised():
+        with contextlib.suppress(OSError, http.client.HTTPException, xmlrpc.client.Error):
+            stack.supervisor.shutdown()
+        wait_for(lambda: not stack.supervised(), 10)
+    end_leftovers(stack, grace=5)
+
+
+def stopped(stack: Stack, names: list[str], timeout: int) -> bool:
+    """Everything asked for is down; tells whether anything was up."""
+    if not stack.supervised():
+        left = bool(stack.leftovers())
+        end_leftovers(stack, grace=5)
+        return left
+    changed = stop_processes(stack, stack.selected(names), timeout)
+    if all_down(stack, list(stack.services)):
+        stop_supervisor(stack)
+        changed = True
+    return changed
+
+
+# ---- The module
+
+
+def endpoints(stack: Stack) -> list[dict[str, str]]:
+    """Where a user finds each service and what it asks for; the passwords stay in their file."""
+    secret_file = str(stack.directory / "credentials.json")
+    return [
+        {"service": one.service, "url": one.url, "user": one.user, "password_in": secret_file if one.user else ""}
+        for one in stack.services.values()
+        if one.url
+    ]
+
+
+def would_change(stack: Stack, state: str, names: list[str]) -> bool:
+    """What check mode answers, the configuration aside."""
+    up = {name for name, info in stack.processes().items() if info["statename"] in UP_STATES}
+    wanted = {one.name for one in stack.selected(names)}
+    if state == "started":
+        return not wanted <= up
+    return state == "restarted" or bool(wanted & up) or stack.supervised()
+
+
+def bring_to(stack: Stack, module: AnsibleModule) -> bool:
+    """Brings the services to the state that is asked for; tells whether anything changed."""
+    names, state = module.params["services"], module.params["state"]
+    if module.check_mode:
+        return would_change(stack, state, names)
+    changed, stop_timeout = False, module.params["stop_timeout"]
+    if state in {"stopped", "restarted"}:
+        changed = stopped(stack, names, stop_timeout)
+    if state in {"started", "restarted"}:
+        changed = started(stack, names, module.params["start_timeout"], stop_timeout) or changed
+    return changed
+
+
+@contextlib.contextmanager
+def sole_writer(stack: Stack, module: AnsibleModule) -> Iterator[None]:
+    """Holds the instance's lock while something changes."""
+    if module.check_mode or module.params["state"] == "query" or not stack.directory.is_dir():
+        yield
+    else:
+        with locked(stack.directory / ".lock"):
+            yield
+
+
+def main() -> None:
+    """Runs the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "socket": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["started", "stopped", "restarted", "query"], "required": True},
+            "definition": {"type": "dict", "default": {}},
+            "run_service": {"type": "path", "default": ""},
+            "services": {"type": "list", "elements": "str", "default": []},
+            "start_timeout": {"type": "int", "default": 120},
+            "stop_timeout": {"type": "int", "default": 15},
+        },
+        supports_check_mode=True,
+    )
+    state = module.params["state"]
+    try:
+        stack = Stack(Path(module.params["directory"]), module.params["socket"])
+        with sole_writer(stack, module):
+            if state == "query":
+                module.exit_json(changed=False, services=status(stack))
+            differences = configure(stack, module)
+            changed = bring_to(stack, module)
+            module.exit_json(changed=changed or bool(differences), diff=differences, endpoints=endpoints(stack))
+    except Failed as error:
+        module.fail_json(
+            msg=str(error),
+            details=error.details,
+            hint="`gaiaflow-setup logs NAME` shows its whole log; the other services were left as they are.",
+        )
+    except (OSError, ValueError, xmlrpc.client.Error) as error:
+        module.fail_json(msg=f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What the modules of this project share: one writer at a time, private files, progress lines, a process's owner."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Every process of an instance carries its directory in this variable, so that none can be lost or mistaken.
+INSTANCE_VARIABLE = "GAIAFLOW_INSTANCE_DIRECTORY"
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock; waits for a module of an interrupted run that still works.
+
+    Args:
+        path: The lock file; made if absent, in a directory that exists.
+    """
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner reads, whole or not at all.
+
+    Args:
+        path: The file.
+        text: All that it shall hold.
+    """
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; an empty one where there is no file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: The file holds something else; the message names the file.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object")
+    return content
+
+
+def report_progress(line: str) -> None:
+    """Tells the wrapper's display, where there is one, what a long task is at.
+
+    Args:
+        line: A short line of plain text.
+    """
+    file = os.environ.get("GAIAFLOW_PROGRESS_FILE")
+    if file:
+        with contextlib.suppress(OSError), Path(file).open("a") as stream:
+            stream.write(line + "\n")

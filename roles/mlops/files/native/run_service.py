@@ -1,0 +1,152 @@
+"""Becomes one service of the stack: `run_service.py SERVICES_JSON NAME`, as supervisord calls it.
+
+Waits for what the service needs, does its one-time preparation, and then replaces itself with the service's command.
+Secrets are filled in here and nowhere earlier: SERVICES_JSON holds placeholders such as `@{minio.secret_key}`, and
+their values go from the credentials file into the environment, or into a file only the owner reads, never into argv.
+Standard library alone, since it runs before and beside every environment of the stack.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PLACEHOLDER = re.compile(r"@\{([\w.]+)\}")
+CAPABILITY_BITS = {"dac_read_search": 2, "dac_override": 1}
+POLL_SECONDS = 0.05
+# A service must not depend on the shell that happened to start it: AIRFLOW__*, AWS_PROFILE or PYTHONPATH stay outside.
+INHERITED = re.compile(
+    r"HOME|USER|LOGNAME|SHELL|PATH|TMPDIR|TZ|LANG|LC_\w+|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy"
+    r"|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|GAIAFLOW_\w+"
+)
+
+
+def fill_in(text: str, credentials: dict[str, Any]) -> str:
+    """Replaces each `@{path.to.value}` by that value of the credentials."""
+
+    def value_of(match: re.Match[str]) -> str:
+        value: Any = credentials
+        for key in match[1].split("."):
+            value = value[key]
+        return str(value)
+
+    return PLACEHOLDER.sub(value_of, text)
+
+
+def wait_for(port: int) -> None:
+    """Blocks until something on loopback accepts connections on the port; supervisord bounds the wait by stopping us."""
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(POLL_SECONDS)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner reads, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)
+
+
+def unprivileged_user() -> int:
+    """The user id for what refuses to run as root; 'nobody' is the one that every distribution has."""
+    import pwd
+
+    return pwd.getpwnam("nobody").pw_uid
+
+
+def drop_root(user_id: int) -> list[str]:
+    """The command prefix that gives up root but still reaches files in root's home.
+
+    PostgreSQL checks its own path with access(2), which ignores capabilities after a change of user unless
+    the no_setuid_fixup bit is set; hence setpriv's securebits.
+    """
+    status = Path("/proc/self/status").read_text()
+    bounding_set = int(re.search(r"^CapBnd:\s*(\w+)", status, re.MULTILINE)[1], 16)  # type: ignore[index]
+    capability = next((name for name, bit in CAPABILITY_BITS.items() if bounding_set >> bit & 1), None)
+    identity = [f"--reuid={user_id}", f"--regid={user_id}", "--clear-groups"]
+    if capability is None:
+        return ["setpriv", *identity]
+    kept = f"-all,+{capability}"
+    return [
+        "setpriv",
+        "--securebits=+no_setuid_fixup",
+        *identity,
+        f"--inh-caps={kept}",
+        f"--ambient-caps=+{capability}",
+        f"--bounding-set={kept}",
+    ]
+
+
+def service_environment(service: dict[str, Any], directory: str, credentials: dict[str, Any]) -> dict[str, str]:
+    """The service's whole environment: what the session is allowed to decide, and then what the catalogue says."""
+    environment = {key: value for key, value in os.environ.items() if INHERITED.fullmatch(key)}
+    environment["PATH"] = f"{directory}/bin:{environment.get('PATH', os.defpath)}"
+    loopback = "127.0.0.1,localhost"
+    for key in ("NO_PROXY", "no_proxy"):
+        environment[key] = ",".join(filter(None, [environment.get(key), loopback]))
+    # Otherwise setproctitle overwrites the mark by which a process of the instance is known.
+    environment["SPT_NOENV"] = "1"
+    environment.update({key: fill_in(str(value), credentials) for key, value in service["env"].items()})
+    return environment
+
+
+def prepare(service: dict[str, Any], prefix: list[str], environment: dict[str, str]) -> None:
+    """Runs the preparation once per version; services that share a stamp wait for the first of them to finish."""
+    preparation = service.get("prepare")
+    if not preparation:
+        return
+    stamp = Path(preparation["stamp"])
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    with stamp.with_name(stamp.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if stamp.exists() and stamp.read_text() == preparation["version"]:
+            return
+        done = subprocess.run([*prefix, *preparation["command"]], env=environment)
+        if done.returncode:
+            sys.exit(f"What must run before this service ended with code {done.returncode}.")
+        write_private(stamp, preparation["version"])
+
+
+def main(services_file: str, name: str) -> None:
+    """Runs the named service of the services file."""
+    description = json.loads(Path(services_file).read_text())
+    service = description["services"][name]
+    credentials = json.loads(Path(description["credentials"]).read_text())
+    os.umask(0o077)
+
+    environment = service_environment(service, description["environments"][service["environment"]], credentials)
+    for file in service.get("files", []):
+        write_private(Path(file["path"]), fill_in(file["text"], credentials))
+    prefix: list[str] = []
+    for directory in service.get("directories", []):
+        Path(directory).mkdir(parents=True, exist_ok=True)
+    if service.get("refuses_root") and os.geteuid() == 0:
+        user_id = unprivileged_user()
+        prefix = drop_root(user_id)
+        for directory in service.get("directories", []):
+            os.chown(directory, user_id, user_id)
+    for need in service.get("needs", []):
+        wait_for(int(description["services"][need]["port"]))
+    prepare(service, prefix, environment)
+
+    command = [*prefix, *map(str, service["command"])]
+    os.chdir(description["working_directory"])
+    os.execvpe(command[0], command, environment)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
