@@ -209,9 +209,11 @@ def refuse_taken(needed: list[str], ports: dict[str, int], allocator: Ports) -> 
         raise Taken(" ".join(f"Port {ports[name]} ({name}) is taken by {holder}." for name, holder in taken))
 
 
-def checked_project(path: str) -> str:
-    """The project's directory as an absolute path."""
+def checked_project(path: str, check_mode: bool) -> str:
+    """The project's directory as an absolute path; in check mode it may be one that would have been made by now."""
     project = Path(path).expanduser()
+    if check_mode and not project.exists():
+        return str(project.resolve())
     if not project.is_dir():
         raise ValueError(f"There is no project directory {path!r}. `gaiaflow-setup new` makes one.")
     if not (project / "dags").is_dir():
@@ -277,7 +279,7 @@ def make_record(module: AnsibleModule, record: dict[str, Any], directory: Path, 
         "directory": str(directory),
         "sockets": str(socket_directory(directory)),
         "ports": ports,
-        "project": checked_project(project) if project else record.get("project"),
+        "project": checked_project(project, module.check_mode) if project else record.get("project"),
         "runtime": "native",
         "urls": {name: f"http://127.0.0.1:{ports[name]}" for name in ("airflow", "mlflow", "s3", "minio", "jupyter")},
     }

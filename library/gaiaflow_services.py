@@ -161,6 +161,8 @@ class Stack:
 
     def supervised(self) -> bool:
         """Whether the supervisord of this instance answers."""
+        if not Path(self.socket).exists():
+            return False
         try:
             return bool(self.supervisor.getState()["statename"] == "RUNNING")
         except (OSError, http.client.HTTPException, xmlrpc.client.Error):

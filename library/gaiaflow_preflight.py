@@ -1,0 +1,101 @@
+#!/usr/bin/python
+"""Ansible module: whether this machine can carry the stack."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gaiaflow_preflight
+short_description: Check that the machine can carry the stack
+description:
+  - Reads only. All that is missing is named in one message.
+options:
+  home:
+    description: Where the stack is or will be kept.
+    type: path
+    required: true
+  memory_mb:
+    description: Megabytes of memory that the machine must have.
+    type: int
+    required: true
+  disk_mb:
+    description: Megabytes that must be free where the stack is kept, unless it is there already.
+    type: int
+    required: true
+"""
+
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+PYTHON_VERSIONS = ((3, 11), (3, 14))
+ARCHITECTURES = {"x86_64", "aarch64"}
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest directory above it that exists."""
+    return path if path.exists() else existing(path.parent)
+
+
+def memory_mb() -> int:
+    """Megabytes of memory: the machine's, or the container's limit."""
+    total = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) // 1024  # type: ignore[index]
+    for limit in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
+        if limit.exists() and (text := limit.read_text().strip()).isdigit():
+            total = min(total, int(text) // 2**20)
+    return total
+
+
+def platform_problems() -> Iterator[str]:
+    """What is wrong with the kind of machine."""
+    if sys.platform != "linux":
+        yield f"This is {platform.system()}; the stack runs on Linux, and on Windows inside WSL 2."
+    if platform.machine() not in ARCHITECTURES:
+        yield f"The processor is {platform.machine()}; allowed are {', '.join(sorted(ARCHITECTURES))}."
+    lowest, highest = PYTHON_VERSIONS
+    if not lowest <= sys.version_info[:2] <= highest:
+        yield f"Python is {platform.python_version()}; allowed are 3.{lowest[1]} to 3.{highest[1]}."
+    if os.geteuid() == 0 and not shutil.which("setpriv"):
+        yield "As root, PostgreSQL needs the program setpriv (package util-linux) to run as an ordinary user."
+
+
+def resource_problems(home: Path, needed_memory: int, needed_disk: int) -> Iterator[str]:
+    """What the machine has too little of."""
+    if memory_mb() < needed_memory:
+        yield f"There are {memory_mb()} MB of memory; {needed_memory} are needed (preflight_memory_mb)."
+    place = existing(home)
+    if not os.access(place, os.W_OK | os.X_OK):
+        yield f"{place} is not writable; GAIAFLOW_HOME can name another directory."
+        return
+    free = shutil.disk_usage(place).free // 2**20
+    if free < needed_disk and not (home / "environments").exists():
+        yield f"On the disk of {place} {free} MB are free; {needed_disk} are needed (preflight_disk_mb)."
+
+
+def main() -> None:
+    """Runs the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "home": {"type": "path", "required": True},
+            "memory_mb": {"type": "int", "required": True},
+            "disk_mb": {"type": "int", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    home = Path(module.params["home"]).absolute()
+    problems = [
+        *platform_problems(),
+        *resource_problems(home, module.params["memory_mb"], module.params["disk_mb"]),
+    ]
+    if problems:
+        module.fail_json(msg=" ".join(problems), hint="Nothing was changed. Mend this and run the same command again.")
+    module.exit_json(changed=False)
+
+
+if __name__ == "__main__":
+    main()
