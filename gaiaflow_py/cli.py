@@ -1,0 +1,71 @@
+"""The command line: `gaiaflow-setup COMMAND`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from gaiaflow_py import __version__
+from gaiaflow_py.lazy import LazyGroup
+from gaiaflow_py.options import HELP, example_text
+
+PROGRAM = "gaiaflow-setup"
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=example_text("workstation --project ~/my-project", "mlops --restart --service airflow", "status"),
+    context_settings=HELP,
+)
+@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
+def cli() -> None:
+    """From a bare machine to Airflow, MLflow, S3 and JupyterLab."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs one command.
+
+    Args:
+        argv: The arguments, without the program's name.
+
+    Returns:
+        The exit code: 0 for success, 1 for a failed run, 2 for wrong input, 75 when another run is at work, 130 and
+        143 when interrupted.
+    """
+    try:
+        return int(cli.main(args=list(argv), prog_name=PROGRAM, standalone_mode=False) or 0)
+    except click.ClickException as error:
+        _report(error, as_json="--json" in argv)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Aborted.", err=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        from gaiaflow_py.errors import GaiaflowError
+        from gaiaflow_py.report import error as report_error
+
+        if not isinstance(error, GaiaflowError):
+            raise
+        report_error(error, as_json="--json" in argv)
+        return error.exit_code
+
+
+def _report(error: click.ClickException, *, as_json: bool) -> None:
+    if as_json:
+        from gaiaflow_py.report import document
+
+        document({"status": "error", "error": {"message": error.format_message(), "hint": "See --help."}})
+    else:
+        error.show()
+
+
+def main() -> NoReturn:
+    """Runs the command that the process was started with, and exits."""
+    sys.exit(run(sys.argv[1:]))

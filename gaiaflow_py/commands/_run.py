@@ -1,0 +1,81 @@
+"""What the commands that run playbooks have in common."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from gaiaflow_py.request import Request
+
+PLAN = "gaiaflow_py.plan"
+"""The key in Click's context under which `plan` says that nothing is to be changed."""
+
+
+def is_plan() -> bool:
+    """Returns whether the command runs under `plan`."""
+    return bool(click.get_current_context().meta.get(PLAN))
+
+
+def run(request: Request) -> int:
+    """Runs a playbook, or plans it, and prints how it ended.
+
+    Args:
+        request: What to run.
+
+    Returns:
+        The exit code.
+    """
+    from gaiaflow_py import report, runner
+
+    if is_plan():
+        request = replace(
+            request, command=f"plan {request.command}", options=replace(request.options, check=True, diff=True)
+        )
+    result = runner.run(request)
+    (report.plan if is_plan() else report.run)(request, result)
+    return 128 + result.signum if result.status == "interrupted" else int(result.status == "failed")
+
+
+def confirm(question: str, *, yes: bool, as_json: bool) -> None:
+    """Asks before data is deleted.
+
+    Args:
+        question: What is going to be lost.
+        yes: The user has agreed already.
+        as_json: A program reads the output, so nobody can be asked.
+
+    Raises:
+        click.UsageError: Nobody can be asked.
+        click.Abort: The user said no.
+    """
+    if yes:
+        return
+    if as_json or not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Nobody can be asked here: give --yes to agree.")
+    click.confirm(f"{question} Continue?", default=False, abort=True, err=True)
+
+
+def project_path(project: str | None, *, local: bool, state: Literal["exists", "any"]) -> Path | None:
+    """Returns the project's absolute path.
+
+    Args:
+        project: What the user gave.
+        local: The project is on this machine, so it can be looked at.
+        state: Whether the directory must be there.
+
+    Raises:
+        click.BadParameter: It isn't a directory.
+    """
+    if project is None:
+        return None
+    path = Path(project).expanduser().absolute()
+    if local and state == "exists" and not path.is_dir():
+        raise click.BadParameter(
+            f"the directory '{path}' doesn't exist (gaiaflow-setup new makes a project).", param_hint="--project"
+        )
+    return path

@@ -1,0 +1,23 @@
+"""`gaiaflow-setup instances`."""
+
+from __future__ import annotations
+
+from gaiaflow_py import options as opts
+
+
+@opts.command("instances", "instances", "instances --json")
+@opts.json_option
+def command(as_json: bool) -> None:
+    """List the instances of the stack on this machine."""
+    from gaiaflow_py import report
+    from gaiaflow_py.instance import load, names
+
+    found = [load(name) for name in names()]
+    if as_json:
+        fields = ("name", "project", "runtime", "ports", "urls")
+        report.document({"instances": [{field: getattr(one, field) for field in fields} for one in found]})
+    elif not found:
+        print("There are none yet: gaiaflow-setup mlops --start makes one.")
+    else:
+        rows = [[one.name, one.runtime, one.project or "-", " ".join(one.urls.values())] for one in found]
+        report.table(["instance", "runtime", "project", "URLs"], rows)

@@ -1,0 +1,42 @@
+"""`gaiaflow-setup logs`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from gaiaflow_py import options as opts
+
+
+@opts.command("logs", "logs airflow", "logs -f -n 20 airflow-scheduler")
+@click.argument("service")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="How many lines.")
+@opts.instance_option
+@opts.json_option
+def command(service: str, follow: bool, lines: int, instance: str | None, as_json: bool) -> None:
+    """Show the end of a service's log.
+
+    SERVICE is airflow, mlflow, minio, jupyter or postgres, or one program, like airflow-scheduler. The logs of
+    several programs are shown as one, each line with its program's name.
+    """
+    from gaiaflow_py import logs, report
+    from gaiaflow_py.instance import load
+
+    if follow and as_json:
+        raise click.UsageError("--follow has no end, so it can't be one JSON document: leave --json or --follow out.")
+    files = load(instance or "default").logs(service)
+    last = logs.tail(files, lines)
+    if as_json:
+        report.document({"service": service, "lines": [line._asdict() for line in last]})
+        return
+    _print(last, prefixed=len(files) > 1)
+    if follow:
+        for line in logs.follow(files):
+            _print([line], prefixed=len(files) > 1)
+
+
+def _print(lines: Sequence[tuple[str, str]], *, prefixed: bool) -> None:
+    for program, text in lines:
+        print(f"{program} | {text}" if prefixed else text, flush=True)

@@ -1,0 +1,33 @@
+"""`gaiaflow-setup status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gaiaflow_py import options as opts
+
+if TYPE_CHECKING:
+    from gaiaflow_py.request import RunOptions
+
+
+@opts.command("status", "status", "status --instance second --json")
+@opts.instance_option
+@opts.run_options()
+def command(*, options: RunOptions, instance: str | None) -> int:
+    """Show each service's state, health, URL, uptime and memory.
+
+    The exit code is 0 when the question could be answered, whatever the answer is: a stopped stack is no error.
+    """
+    from gaiaflow_py import report, runner
+    from gaiaflow_py.request import Stack
+
+    request = Stack(instance=instance).status(options)
+    result = runner.run(request)
+    if options.json:
+        failed = report.run_document(result) if result.status != "ok" else {}
+        report.document({"services": result.services} | failed)
+    elif result.status == "ok":
+        report.services(result)
+    else:
+        report.outcome(request, result)
+    return 128 + result.signum if result.status == "interrupted" else int(result.status == "failed")

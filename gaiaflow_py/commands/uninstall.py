@@ -1,0 +1,47 @@
+"""`gaiaflow-setup uninstall`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gaiaflow_py import options as opts
+from gaiaflow_py.commands import _run
+
+if TYPE_CHECKING:
+    from gaiaflow_py.request import RunOptions
+
+
+@opts.command("uninstall", "uninstall", "uninstall --instance second --yes")
+@opts.instance_option
+@click.option("--keep-data", is_flag=True, help="Leave the services' data where it is.")
+@opts.yes_option
+@opts.run_options()
+def command(*, options: RunOptions, instance: str | None, keep_data: bool, yes: bool) -> int:
+    """Remove the stack from this machine: processes, environments, data and logs.
+
+    Without --instance, all instances go, and everything else that gaiaflow-setup keeps. Projects stay.
+    """
+    from gaiaflow_py import paths
+    from gaiaflow_py.instance import names
+    from gaiaflow_py.request import Request
+
+    chosen = (instance,) if instance else tuple(sorted({"default", *names()}))
+    if not (keep_data or options.check):
+        what = f"instance '{instance}'" if instance else "all instances"
+        place = f" in {paths.home()}" if options.inventory is None else ""
+        question = f"This deletes {what}{place}: Airflow's runs, MLflow's experiments and models, every object in S3."
+        _run.confirm(question, yes=yes, as_json=options.json)
+    variables: dict[str, Any] = {"mlops_delete_volumes": not keep_data}
+    if instance:
+        variables["mlops_instance"] = instance
+    request = Request(
+        "uninstall",
+        "uninstall",
+        variables,
+        options,
+        chosen,
+        leaves_nothing=options.inventory is None and not options.check,
+    )
+    return _run.run(request)

@@ -1,0 +1,30 @@
+"""`gaiaflow-setup workstation`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gaiaflow_py import options as opts
+from gaiaflow_py.commands import _run
+
+if TYPE_CHECKING:
+    from gaiaflow_py.request import RunOptions
+
+
+@opts.command(
+    "workstation", "workstation --project ~/my-project", "workstation -i inventory/fleet.yml --limit new-laptops"
+)
+@opts.project_option("The project to wire to the stack; an example project is made there if it is absent.")
+@opts.instance_option
+@opts.jupyter_port_option
+@opts.run_options()
+def command(*, options: RunOptions, project: str | None, instance: str | None, jupyter_port: int | None) -> int:
+    """Bring this machine to its wanted state, and keep it there: run it again and nothing changes.
+
+    Checks the machine, starts the stack and makes an example project that is wired to it. Ends with the URLs, the
+    user names, and where the passwords are.
+    """
+    from gaiaflow_py.request import Stack
+
+    path = _run.project_path(project, local=options.inventory is None, state="any")
+    return _run.run(Stack(instance, path, jupyter_port=jupyter_port).workstation(options))

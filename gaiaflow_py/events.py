@@ -1,0 +1,217 @@
+"""Ansible's events, summed up: counts, changes, failures, and what is left for later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Event = Mapping[str, Any]
+
+DETAIL_LINES = 40
+"""How many lines of a failed command's output are shown."""
+
+
+KILLED = -1
+"""The return code of an ansible-playbook that a signal ended."""
+
+
+@dataclass
+class Counts:
+    """How many tasks ended how on one host (`ok` includes `changed`, as in Ansible's recap)."""
+
+    ok: int = 0
+    changed: int = 0
+    deferred: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One task that failed on one host, or a run that couldn't begin (no task, no host)."""
+
+    task: str
+    host: str
+    message: str
+    hint: str = ""
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """Something that is left for later: what, why, and how to finish it."""
+
+    host: str
+    component: str
+    reason: str
+    finish: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """One task that changed something on one host, or would."""
+
+    host: str
+    task: str
+    diff: str = ""
+
+
+@dataclass
+class RunResult:
+    """Everything known about one run.
+
+    Attributes:
+        status: How it ended.
+        hosts: Counts for each host.
+        failures: What failed; empty after success.
+        deferred: What is left for later.
+        changes: What changed, or would.
+        endpoints: Where the services answer ("service", "url", "user", "password_in").
+        services: The services' states ("name", "state", "health", "url", "uptime_s", "memory_bytes").
+        task: The task that was running last.
+        tasks: How many tasks have been begun.
+        log: The log file, or None when it was removed.
+        signum: The signal that ended the run, or 0.
+    """
+
+    status: Literal["ok", "failed", "interrupted"] = "ok"
+    hosts: dict[str, Counts] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    deferred: list[Deferred] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    endpoints: list[dict[str, Any]] = field(default_factory=list)
+    services: list[dict[str, Any]] = field(default_factory=list)
+    task: str = ""
+    tasks: int = 0
+    log: Path | None = None
+    signum: int = 0
+
+    def total(self) -> Counts:
+        """Returns the sum over all hosts; a run that couldn't begin counts as one failure."""
+        total = Counts()
+        for counts in self.hosts.values():
+            for name, value in vars(counts).items():
+                setattr(total, name, getattr(total, name) + value)
+        if self.failures and not total.failed:
+            total.failed = 1
+        return total
+
+
+class Collector:
+    """Takes Ansible's events one by one and keeps what matters in `result`."""
+
+    def __init__(self) -> None:
+        self.result = RunResult()
+        self._messages: list[str] = []
+        self._diffs: dict[tuple[str, str], str] = {}
+        self._services: dict[str, list[dict[str, Any]]] = {}
+
+    def handle(self, event: Event) -> None:
+        """Takes one event.
+
+        Args:
+            event: An event of ansible-runner's.
+        """
+        name = event.get("event", "")
+        data = event.get("event_data") or {}
+        if name == "playbook_on_task_start":
+            self.result.task = data.get("task") or data.get("name", "")
+            self.result.tasks += 1
+        elif name == "runner_on_file_diff":
+            self._diffs[_key(data)] = str(event.get("stdout", "")).strip()
+        elif name in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
+            self._ended(name, data)
+        elif name == "playbook_on_stats":
+            self._final(data)
+        elif name in ("error", "verbose") and event.get("stdout"):
+            self._messages.append(str(event["stdout"]))
+
+    def finish(self, returncode: int) -> RunResult:
+        """Returns the result of a run that has ended by itself.
+
+        Args:
+            returncode: What ansible-playbook returned, or KILLED.
+        """
+        result = self.result
+        self._place_services()
+        if not result.failures and returncode:
+            ended = "was killed" if returncode == KILLED else f"ended with code {returncode}"
+            message = "\n".join(self._messages[-DETAIL_LINES:]).strip()
+            result.failures.append(Failure("", "", message or f"ansible-playbook {ended}."))
+        elif not result.failures and not result.hosts:
+            result.failures.append(
+                Failure("", "", "No host matched: nothing was done.", "Check --inventory and --limit.")
+            )
+        result.status = "failed" if result.failures else "ok"
+        return result
+
+    def _ended(self, name: str, data: Mapping[str, Any]) -> None:
+        host, res = data["host"], data.get("res") or {}
+        counts = self.result.hosts.setdefault(host, Counts())
+        if name == "runner_on_ok" or data.get("ignore_errors"):
+            counts.ok += 1
+        else:
+            counts.failed += 1
+            self.result.failures.append(_failure(data, unreachable=name == "runner_on_unreachable"))
+        if res.get("changed"):
+            counts.changed += 1
+            self.result.changes.append(Change(host, data.get("task", ""), self._diffs.pop(_key(data), "")))
+        for deferred in _deferred(res):
+            counts.deferred += 1
+            self.result.deferred.append(
+                Deferred(host, *(str(deferred.get(k, "")) for k in ("component", "reason", "finish")))
+            )
+        if isinstance(res.get("endpoints"), list):
+            self.result.endpoints = res["endpoints"]
+        if isinstance(res.get("services"), list):
+            self._services[host] = res["services"]
+
+    def _final(self, data: Mapping[str, Any]) -> None:
+        """Ansible's own counts are the ones that hold: they know of rescued and ignored failures."""
+        for host in data.get("processed", {}):
+            counts = self.result.hosts.setdefault(host, Counts())
+            counts.ok = data.get("ok", {}).get(host, 0)
+            counts.changed = data.get("changed", {}).get(host, 0)
+            counts.failed = data.get("failures", {}).get(host, 0) + data.get("dark", {}).get(host, 0)
+        self.result.failures = [f for f in self.result.failures if self.result.hosts[f.host].failed]
+
+    def _place_services(self) -> None:
+        for host, services in self._services.items():
+            place = {"host": host} if len(self._services) > 1 else {}
+            self.result.services += [place | service for service in services]
+
+
+def _key(data: Mapping[str, Any]) -> tuple[str, str]:
+    return data.get("host", ""), data.get("task_uuid", "")
+
+
+def _deferred(res: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for one in (res, *(res.get("results") or ())):
+        if isinstance(one, Mapping) and isinstance(one.get("deferred"), Mapping):
+            yield one["deferred"]
+
+
+def _failure(data: Mapping[str, Any], *, unreachable: bool) -> Failure:
+    res = _failed_item(data.get("res") or {})
+    hint = str(res.get("hint", ""))
+    if unreachable:
+        hint = hint or "Check that the host is up and that Ansible can log in to it (ansible HOST -m ping)."
+    return Failure(data.get("task", ""), data["host"], _message(res), hint, _details(res))
+
+
+def _failed_item(res: Mapping[str, Any]) -> Mapping[str, Any]:
+    items = (item for item in res.get("results") or () if isinstance(item, Mapping) and item.get("failed"))
+    return next(items, res)
+
+
+def _message(res: Mapping[str, Any]) -> str:
+    message = str(res.get("msg") or res.get("censored") or "failed without a message").strip()
+    errors = [str(error) for error in res.get("argument_errors") or () if str(error) not in message]
+    return "\n".join([message, *errors])
+
+
+def _details(res: Mapping[str, Any]) -> str:
+    details = res.get("details") or res.get("stderr") or res.get("module_stderr") or res.get("stdout") or ""
+    lines = details if isinstance(details, list) else str(details).strip().splitlines()
+    return "\n".join(str(line) for line in lines[-DETAIL_LINES:])

@@ -1,0 +1,114 @@
+"""What is kept about the instances of the stack on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gaiaflow_py.errors import GaiaflowError, InputError
+from gaiaflow_py.paths import instances_dir
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance of the stack.
+
+    Attributes:
+        name: Its name.
+        directory: Everything that is kept about it.
+        ports: The services' ports.
+        project: The project that it is wired to.
+        runtime: Where its services run.
+        urls: Where its services answer.
+    """
+
+    name: str
+    directory: Path
+    ports: Mapping[str, int]
+    project: str | None
+    runtime: str
+    urls: Mapping[str, str]
+
+    def credentials(self) -> dict[str, Any]:
+        """Returns user names, passwords and tokens for each service, without the services' internal ones.
+
+        Raises:
+            GaiaflowError: The file can't be read.
+        """
+        kept = _read(self.directory / "credentials.json")
+        return {service: values for service, values in kept.items() if service != "internal"}
+
+    def logs(self, service: str) -> dict[str, Path]:
+        """Returns the log files of a service's programs.
+
+        Args:
+            service: A service (`airflow`) or one of its programs (`airflow-scheduler`).
+
+        Raises:
+            InputError: There is no such log.
+        """
+        files = {path.stem: path for path in sorted((self.directory / "logs").glob("*.log"))}
+        found = {name: path for name, path in files.items() if name == service or name.startswith(f"{service}-")}
+        if not found:
+            known = sorted(files.keys() | {name.partition("-")[0] for name in files})
+            raise InputError(
+                f"No log of '{service}' on instance '{self.name}'.", f"There are: {', '.join(known) or 'none yet'}."
+            )
+        return found
+
+    def url(self, service: str) -> str:
+        """Returns where a service answers.
+
+        Args:
+            service: The service's name.
+
+        Raises:
+            InputError: The instance has no such service.
+        """
+        if service not in self.urls:
+            raise InputError(
+                f"Instance '{self.name}' has no service '{service}'.", f"It has: {', '.join(self.urls) or 'none'}."
+            )
+        return self.urls[service]
+
+
+def load(name: str) -> Instance:
+    """Returns an instance by its name.
+
+    Args:
+        name: The name.
+
+    Raises:
+        InputError: There is none of that name.
+        GaiaflowError: What is kept about it can't be read.
+    """
+    file = instances_dir() / name / "instance.json"
+    if not file.is_file():
+        known = ", ".join(names())
+        hint = f"There are: {known}." if known else "There are none yet: gaiaflow-setup mlops --start makes one."
+        raise InputError(f"There is no instance '{name}' on this machine.", hint)
+    kept = _read(file)
+    return Instance(
+        name=name,
+        directory=file.parent,
+        ports=kept.get("ports") or {},
+        project=kept.get("project"),
+        runtime=kept.get("runtime", "native"),
+        urls=kept.get("urls") or {},
+    )
+
+
+def names() -> list[str]:
+    """Returns the names of all instances on this machine."""
+    return sorted(file.parent.name for file in instances_dir().glob("*/instance.json"))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GaiaflowError(f"Can't read {file}: {error}", "gaiaflow-setup mlops --start writes it again.") from error
+    return dict(kept)

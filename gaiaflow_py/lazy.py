@@ -1,0 +1,61 @@
+"""The commands, found without importing them: that keeps `--help` fast."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "workstation": "Bring this machine to its wanted state: stack and example project.",
+    "mlops": "Start, stop or restart Airflow, MLflow, S3 and JupyterLab.",
+    "plan": "Say what workstation or mlops would change.",
+    "status": "Show how the services are.",
+    "credentials": "Show user names, passwords and tokens.",
+    "logs": "Show a service's log.",
+    "open": "Open a service in the browser.",
+    "instances": "List the instances of the stack on this machine.",
+    "new": "Make a project from the template.",
+    "uninstall": "Remove the stack, and its data, from this machine.",
+}
+"""Every command with the line that the list of commands shows."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it is used.
+
+    Args:
+        offered: The commands' names.
+        options: What click's own group takes.
+    """
+
+    def __init__(self, *, offered: Sequence[str] = tuple(COMMANDS), **options: Any) -> None:  # noqa: ANN401 (click's own)
+        super().__init__(**options)
+        self.offered = offered
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the commands' names in the order of the help."""
+        return list(self.offered)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        """Imports a command.
+
+        Args:
+            ctx: Click's context.
+            cmd_name: The command's name.
+
+        Raises:
+            click.UsageError: There is no such command.
+        """
+        if cmd_name not in self.offered:
+            ctx.fail(f"There is no command '{cmd_name}'. There are: {', '.join(self.offered)}.")
+        command = importlib.import_module(f"gaiaflow_py.commands.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name]) for name in self.offered])

@@ -1,0 +1,153 @@
+"""The stack from Python: what `gaiaflow-setup mlops` does, as methods."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gaiaflow_py import instance as instances
+from gaiaflow_py import runner
+from gaiaflow_py.errors import InputError, InterruptedRunError, RunError
+from gaiaflow_py.events import RunResult
+from gaiaflow_py.options import INSTANCE, SERVICES
+from gaiaflow_py.request import Action, Request, RunOptions, Stack
+
+
+class MlopsManager:
+    """Airflow, MLflow, S3 and JupyterLab on this machine.
+
+    Args:
+        project: The project whose DAGs are run.
+        instance: Which instance of the stack.
+        services: The services meant ("airflow", "mlflow", "minio", "jupyter"); all when empty.
+        jupyter_port: JupyterLab's port.
+        progress: Show what runs now, on standard error.
+
+    Raises:
+        InputError: A value isn't allowed.
+    """
+
+    def __init__(
+        self,
+        project: str | Path | None = None,
+        instance: str = "default",
+        services: Sequence[str] = (),
+        jupyter_port: int | None = None,
+        *,
+        progress: bool = False,
+    ) -> None:
+        path = Path(project).expanduser().absolute() if project is not None else None
+        _check(path, instance, services, jupyter_port)
+        self.instance = instance
+        self._stack = Stack(instance, path, tuple(services), jupyter_port)
+        self._options = RunOptions(progress=progress)
+
+    def start(self, *, delete_volumes: bool = False) -> RunResult:
+        """Starts the services and returns when they answer.
+
+        Args:
+            delete_volumes: Delete their data first. Nobody is asked.
+
+        Raises:
+            RunError: It failed.
+            BusyError: Another run works on the same instance.
+        """
+        return self._change("start", delete_volumes)
+
+    def stop(self, *, delete_volumes: bool = False) -> RunResult:
+        """Stops the services.
+
+        Args:
+            delete_volumes: Delete their data, too. Nobody is asked.
+
+        Raises:
+            RunError: It failed.
+            BusyError: Another run works on the same instance.
+        """
+        return self._change("stop", delete_volumes)
+
+    def restart(self, *, delete_volumes: bool = False) -> RunResult:
+        """Stops the services and starts them again.
+
+        Args:
+            delete_volumes: Delete their data in between. Nobody is asked.
+
+        Raises:
+            RunError: It failed.
+            BusyError: Another run works on the same instance.
+        """
+        return self._change("restart", delete_volumes)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Returns the services' states: name, state, health, url, uptime_s (seconds) and memory_bytes.
+
+        Raises:
+            RunError: They can't be found out.
+        """
+        return _run(self._stack.status(self._options)).services
+
+    def credentials(self) -> dict[str, Any]:
+        """Returns user names, passwords and tokens for each service.
+
+        Raises:
+            InputError: There is no such instance yet.
+        """
+        return instances.load(self.instance).credentials()
+
+    def urls(self) -> dict[str, str]:
+        """Returns where the services answer.
+
+        Raises:
+            InputError: There is no such instance yet.
+        """
+        return dict(instances.load(self.instance).urls)
+
+    def logs(self, service: str) -> dict[str, Path]:
+        """Returns the log files of a service's programs.
+
+        Args:
+            service: The service's name.
+
+        Raises:
+            InputError: There is no such instance or log yet.
+        """
+        return instances.load(self.instance).logs(service)
+
+    @classmethod
+    def main(cls, argv: Sequence[str] | None = None, *, project: str | Path) -> NoReturn:
+        """Does what `gaiaflow-setup mlops` does, for one project, and exits with its exit code.
+
+        Args:
+            argv: The options; the process's own when None.
+            project: The project whose DAGs are run, unless the options name another.
+        """
+        from gaiaflow_py.cli import run
+
+        arguments = sys.argv[1:] if argv is None else argv
+        sys.exit(run(["mlops", "--project", str(project), *arguments]))
+
+    def _change(self, action: Action, delete_volumes: bool) -> RunResult:
+        return _run(self._stack.change(action, self._options, delete_volumes=delete_volumes))
+
+
+def _run(request: Request) -> RunResult:
+    result = runner.run(request)
+    if result.status == "interrupted":
+        raise InterruptedRunError(result, result.signum)
+    if result.status == "failed":
+        raise RunError(result)
+    return result
+
+
+def _check(project: Path | None, instance: str, services: Sequence[str], jupyter_port: int | None) -> None:
+    if project is not None and not project.is_dir():
+        raise InputError(f"The project directory '{project}' doesn't exist.")
+    if not INSTANCE.fullmatch(instance):
+        raise InputError(f"'{instance}' is not an instance's name: a-z, 0-9 and hyphens, 31 at most.")
+    for service in services:
+        if service not in SERVICES:
+            raise InputError(f"There is no service '{service}'. There are: {', '.join(SERVICES)}.")
+    if jupyter_port is not None and not 1 <= jupyter_port <= 65535:
+        raise InputError(f"{jupyter_port} is not a port: 1 to 65535 are.")

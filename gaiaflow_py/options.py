@@ -1,0 +1,172 @@
+"""The options that several commands share, each written once."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SERVICES = ("airflow", "mlflow", "minio", "jupyter")
+"""The services that can be named, as users know them."""
+
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+INSTANCE = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class InstanceName(click.ParamType[str]):
+    """The name of an instance."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the value, if it is a valid name."""
+        if not INSTANCE.fullmatch(value):
+            rule = "up to 31 lower-case letters, digits and hyphens, not beginning with a hyphen"
+            self.fail(f"'{value}' is not an instance's name ({rule}).", param, ctx)
+        return value
+
+
+class ExtraVariable(click.ParamType[str | dict[str, Any]]):
+    """Variables for the playbook, as Ansible takes them: `key=value`, a JSON object, or `@file`."""
+
+    name = "key=value"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str | dict[str, Any]:
+        """Returns the variables, or the file's name with its `@`."""
+        if value.startswith("@"):
+            return value
+        if value.startswith("{"):
+            try:
+                return dict(json.loads(value))
+            except ValueError as error:
+                self.fail(f"'{value}' is not a JSON object: {error}.", param, ctx)
+        name, separator, text = value.partition("=")
+        if not separator or not VARIABLE.fullmatch(name):
+            self.fail(f"'{value}' is not key=value, with a key of letters, digits and underscores.", param, ctx)
+        return {name: text}
+
+
+def command(name: str, *examples: str) -> Callable[[Command], click.Command]:
+    """Returns what makes a function a command.
+
+    Args:
+        name: The command's name.
+        examples: Command lines for the help, without the program's name.
+    """
+    return click.command(name=name, epilog=example_text(*examples), context_settings=HELP)
+
+
+def example_text(*examples: str) -> str:
+    """Returns examples as click shows them: each on a line of its own.
+
+    Args:
+        examples: Command lines, without the program's name.
+    """
+    return "\b\nExamples:\n" + "\n".join(f"  gaiaflow-setup {example}" for example in examples)
+
+
+def json_option(function: Command) -> Command:
+    """Adds `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")(function)
+
+
+def instance_option(function: Command) -> Command:
+    """Adds `--instance`."""
+    return click.option("--instance", type=InstanceName(), help="Which instance of the stack.  [default: default]")(
+        function
+    )
+
+
+def jupyter_port_option(function: Command) -> Command:
+    """Adds `-j`."""
+    help_text = "JupyterLab's port.  [default: 8895, or a free one for a second instance]"
+    return click.option("-j", "--jupyter-port", type=click.IntRange(1, 65535), metavar="PORT", help=help_text)(function)
+
+
+def project_option(help_text: str) -> Decorator:
+    """Returns what adds `--project`.
+
+    Args:
+        help_text: What the command does with the project.
+    """
+    return click.option("--project", type=click.Path(file_okay=False), metavar="DIR", help=help_text)
+
+
+def yes_option(function: Command) -> Command:
+    """Adds `--yes`."""
+    return click.option("--yes", "-y", is_flag=True, help="Don't ask before data is deleted.")(function)
+
+
+def run_options(*, short_verbose: bool = True) -> Decorator:
+    """Returns what adds the options of every command that runs a playbook, and hands them over as `options`.
+
+    Args:
+        short_verbose: Whether `-v` means `--verbose`.
+    """
+    verbose = ("-v", "--verbose") if short_verbose else ("--verbose",)
+    choices: list[Decorator] = [
+        click.option("-i", "--inventory", metavar="PATH", help="An Ansible inventory.  [default: this machine]"),
+        click.option("--limit", metavar="PATTERN", help="Only these hosts of the inventory."),
+        click.option("-e", "--extra-vars", type=ExtraVariable(), multiple=True, help="A variable for the playbook."),
+        click.option("--check", is_flag=True, help="Say what would change, change nothing."),
+        click.option("--diff", is_flag=True, help="Show the differences in files."),
+        json_option,
+        click.option(*verbose, count=True, help="Show Ansible's own output; more of it when given again."),
+    ]
+
+    def decorate(function: Command) -> Command:
+        @functools.wraps(function)
+        def wrapper(
+            *,
+            inventory: str | None,
+            limit: str | None,
+            extra_vars: tuple[str | dict[str, Any], ...],
+            check: bool,
+            diff: bool,
+            as_json: bool,
+            verbose: int,
+            **others: object,
+        ) -> object:
+            from gaiaflow_py.request import RunOptions
+
+            options = RunOptions(
+                inventory=_inventory(inventory),
+                limit=limit,
+                extra_vars={name: value for one in extra_vars if isinstance(one, dict) for name, value in one.items()},
+                var_files=tuple(_absolute(one[1:]) for one in extra_vars if isinstance(one, str)),
+                check=check,
+                diff=diff,
+                json=as_json,
+                verbosity=verbose,
+            )
+            return function(options=options, **others)
+
+        decorated: Command = wrapper
+        for choice in reversed(choices):
+            decorated = choice(decorated)
+        return decorated
+
+    return decorate
+
+
+def _inventory(given: str | None) -> str | None:
+    """A list of hosts (with a comma) stays as it is."""
+    return given if given is None or "," in given else str(_absolute(given))
+
+
+def _absolute(path: str) -> Path:
+    from pathlib import Path
+
+    return Path(path).expanduser().absolute()

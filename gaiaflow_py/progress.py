@@ -1,0 +1,131 @@
+"""What runs now, on standard error: one live line on a terminal, one plain line per task elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.live import Live
+
+
+class Progress(Protocol):
+    """Shows how a run goes on."""
+
+    def show(self, task: str, tasks: int) -> None:
+        """Shows the state; called at every event and a few times a second.
+
+        Args:
+            task: The task that runs now.
+            tasks: How many tasks have been begun, this one included.
+        """
+
+    def stop(self) -> None:
+        """Shows nothing any more."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def show(self, task: str, tasks: int) -> None:
+        """Does nothing."""
+
+    def stop(self) -> None:
+        """Does nothing."""
+
+
+class Plain:
+    """Prints each new task, and each new step of a long one, on a line of its own.
+
+    Args:
+        steps: The file to which long tasks write their steps.
+    """
+
+    def __init__(self, steps: Path) -> None:
+        self._steps = steps
+        self._begun = time.monotonic()
+        self._task = 0
+        self._step = ""
+
+    def show(self, task: str, tasks: int) -> None:
+        """Prints what is new."""
+        if tasks != self._task:
+            self._task = tasks
+            self._print(task)
+        step = last_step(self._steps)
+        if step != self._step:
+            self._step = step
+            self._print(f"  {step}")
+
+    def stop(self) -> None:
+        """Does nothing: what is printed stays."""
+
+    def _print(self, text: str) -> None:
+        print(f"[{time.monotonic() - self._begun:.0f} s] {text}", file=sys.stderr, flush=True)
+
+
+class Terminal:
+    """Shows the task, how many have been begun, the elapsed time and the last step, and wipes them at the end.
+
+    Args:
+        steps: The file to which long tasks write their steps.
+    """
+
+    def __init__(self, steps: Path) -> None:
+        self._steps = steps
+        self._begun = time.monotonic()
+        self._live: Live | None = None
+
+    def show(self, task: str, tasks: int) -> None:
+        """Draws the state anew."""
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        if self._live is None:
+            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._live.start()
+        elapsed = time.monotonic() - self._begun
+        text = Text(
+            f"{task or 'Ansible is starting'}  [task {tasks}, {elapsed:.0f} s]", no_wrap=True, overflow="ellipsis"
+        )
+        step = last_step(self._steps)
+        if step:
+            text.append(f"\n  {step}", style="dim")
+        self._live.update(text, refresh=True)
+
+    def stop(self) -> None:
+        """Wipes the display."""
+        if self._live is not None:
+            self._live.update("", refresh=True)
+            self._live.stop()
+            self._live = None
+
+
+def last_step(steps: Path) -> str:
+    """Returns the last whole line of a file of steps, or nothing.
+
+    Args:
+        steps: The file; it may be absent.
+    """
+    try:
+        lines = steps.read_text(errors="replace").rpartition("\n")[0].splitlines()
+    except FileNotFoundError:
+        return ""
+    return lines[-1].strip() if lines else ""
+
+
+def for_run(steps: Path, *, wanted: bool, json: bool) -> Progress:
+    """Returns the display that fits.
+
+    Args:
+        steps: The file to which long tasks write their steps.
+        wanted: Whether to show anything.
+        json: Whether a program reads the output: then only a terminal gets a display.
+    """
+    if wanted and sys.stderr.isatty():
+        return Terminal(steps)
+    return Plain(steps) if wanted and not json else Silent()

@@ -1,0 +1,222 @@
+"""What is printed: tables, summaries, failures, and JSON documents."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from gaiaflow_py.errors import GaiaflowError
+from gaiaflow_py.events import Change, Failure, RunResult
+from gaiaflow_py.request import Request
+
+WIDE = 200
+"""The width of tables that no terminal limits, in characters."""
+
+
+def document(content: Mapping[str, Any]) -> None:
+    """Prints a JSON document on standard output.
+
+    Args:
+        content: The document.
+    """
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table on standard output.
+
+    Args:
+        columns: The columns' names.
+        rows: The cells.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(*(column.capitalize() for column in columns), box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        grid.add_row(*(Text(cell, overflow="fold") for cell in row))
+    Console(width=None if sys.stdout.isatty() else WIDE, highlight=False).print(grid)
+
+
+def message(text: str, hint: str = "") -> None:
+    """Prints a message, and what to do next, on standard error.
+
+    Args:
+        text: The message.
+        hint: What to do next.
+    """
+    print(text, file=sys.stderr)
+    if hint:
+        print(f"What to do: {hint}", file=sys.stderr)
+
+
+def error(problem: GaiaflowError, *, as_json: bool) -> None:
+    """Prints why nothing could be done.
+
+    Args:
+        problem: The error.
+        as_json: As a JSON document.
+    """
+    if as_json:
+        document({"status": "error", "error": {"message": problem.message, "hint": problem.hint}})
+    else:
+        message(f"Error: {problem.message}", problem.hint)
+
+
+def run(request: Request, result: RunResult) -> None:
+    """Prints how a run ended.
+
+    Args:
+        request: What was run.
+        result: How it ended.
+    """
+    if request.options.json:
+        document(run_document(result))
+        return
+    if result.endpoints:
+        columns = {"service": "service", "url": "URL", "user": "user", "password in": "password_in"}
+        keys = ("service", "url", "user", "password_in")
+        table(tuple(columns), [[str(endpoint.get(key) or "") for key in keys] for endpoint in result.endpoints])
+    outcome(request, result)
+    summary(result)
+
+
+def outcome(request: Request, result: RunResult) -> None:
+    """Prints on standard error what failed, what is left for later, and where the log is.
+
+    Args:
+        request: What was run.
+        result: How it ended.
+    """
+    for failure in result.failures:
+        _print_failure(failure)
+    for deferred in result.deferred:
+        message(f"Deferred on {deferred.host}: {deferred.component}: {deferred.reason}", deferred.finish)
+    if result.status == "interrupted":
+        _print_interruption(request, result)
+    if result.log:
+        message(f"Log: {result.log}")
+
+
+def summary(result: RunResult) -> None:
+    """Prints the one line that ends every run.
+
+    Args:
+        result: How it ended.
+    """
+    print(" ".join(f"{name}={value}" for name, value in vars(result.total()).items()))
+
+
+def run_document(result: RunResult) -> dict[str, Any]:
+    """Returns the JSON document of a run.
+
+    Args:
+        result: How it ended.
+    """
+    content: dict[str, Any] = {
+        "status": result.status,
+        "hosts": {host: asdict(counts) for host, counts in result.hosts.items()},
+        "log": str(result.log) if result.log else None,
+    }
+    if result.endpoints:
+        content["endpoints"] = result.endpoints
+    if result.deferred:
+        content["deferred"] = [asdict(deferred) for deferred in result.deferred]
+    if result.failures:
+        content["error"] = asdict(result.failures[0])
+    elif result.status == "interrupted":
+        content["error"] = {"task": result.task, "host": "", "message": "interrupted", "hint": "Run it again."}
+    return content
+
+
+def plan(request: Request, result: RunResult) -> None:
+    """Prints what a run would change.
+
+    Args:
+        request: What was run, in check mode.
+        result: How it ended.
+    """
+    if request.options.json:
+        changes = [{key: value for key, value in asdict(change).items() if value} for change in result.changes]
+        document({"changes": changes} | run_document(result))
+        return
+    for change in result.changes:
+        _print_change(change)
+    if result.status == "ok" and not result.changes:
+        print("Nothing would change.")
+    outcome(request, result)
+    summary(result)
+
+
+def services(result: RunResult) -> None:
+    """Prints the services' states.
+
+    Args:
+        result: The result of a status run.
+    """
+    rows = [
+        [
+            *([str(service["host"])] if "host" in service else []),
+            *(str(service.get(key) or "-") for key in ("name", "state", "health", "url")),
+            duration(service.get("uptime_s")),
+            memory(service.get("memory_bytes")),
+        ]
+        for service in result.services
+    ]
+    columns = ["service", "state", "health", "URL", "uptime", "memory"]
+    if any("host" in service for service in result.services):
+        columns.insert(0, "host")
+    table(columns, rows)
+
+
+def duration(seconds: float | None) -> str:
+    """Returns a duration as people write it.
+
+    Args:
+        seconds: The duration in seconds, if it is known.
+    """
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((i for i, (value, _) in enumerate(parts) if value), len(parts) - 1)
+    return " ".join(f"{value} {unit}" for value, unit in parts[first : first + 2])
+
+
+def memory(size: int | None) -> str:
+    """Returns an amount of memory in MiB.
+
+    Args:
+        size: The amount in bytes, if it is known.
+    """
+    return "-" if size is None else f"{size / 2**20:.0f} MiB"
+
+
+def _print_failure(failure: Failure) -> None:
+    where = f"{failure.task} on {failure.host}: " if failure.host else ""
+    message(f"Failed: {where}{failure.message}")
+    if failure.details:
+        message("\n".join(f"  | {line}" for line in failure.details.splitlines()))
+    if failure.hint:
+        message(f"What to do: {failure.hint}")
+
+
+def _print_interruption(request: Request, result: RunResult) -> None:
+    total = result.total()
+    message(
+        f"Interrupted while '{result.task or 'Ansible starting'}' was running (task {result.tasks}). Before that, "
+        f"{total.ok} tasks were done and {total.changed} of them changed something; nothing was undone.",
+        f"run `gaiaflow-setup {request.command}` again to continue.",
+    )
+
+
+def _print_change(change: Change) -> None:
+    print(f"would change on {change.host}: {change.task}")
+    for line in change.diff.splitlines():
+        print(f"    {line}")

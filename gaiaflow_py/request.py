@@ -1,0 +1,133 @@
+"""What a user asks for, as data: one request is one run of one playbook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Action = Literal["start", "stop", "restart"]
+"""What can be done to a stack."""
+
+STATES: Mapping[Action, str] = {"start": "started", "stop": "stopped", "restart": "restarted"}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options that every playbook command takes.
+
+    Attributes:
+        inventory: An inventory of the user's, or None for this machine.
+        limit: Ansible's host pattern, or None.
+        extra_vars: The user's variables.
+        var_files: The user's files of variables.
+        check: Say what would change, change nothing.
+        diff: Show the differences in files.
+        json: Print one JSON document and nothing else on standard output.
+        verbosity: 0 for the progress display, 1 and more for Ansible's own output.
+        progress: Show what runs now, on standard error.
+    """
+
+    inventory: str | None = None
+    limit: str | None = None
+    extra_vars: Mapping[str, Any] = field(default_factory=dict)
+    var_files: tuple[Path, ...] = ()
+    check: bool = False
+    diff: bool = False
+    json: bool = False
+    verbosity: int = 0
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run of one playbook.
+
+    Attributes:
+        playbook: The playbook's name, without directory and suffix.
+        command: What the user asked for, as it is named in messages.
+        variables: What the playbook is told.
+        options: How to run it.
+        locks: Names of the local instances that the run works on alone.
+        leaves_nothing: The run removes the user's data directory, so the log is kept elsewhere.
+    """
+
+    playbook: str
+    command: str
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    options: RunOptions = RunOptions()
+    locks: tuple[str, ...] = ()
+    leaves_nothing: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the run is about this machine only."""
+        return self.options.inventory is None
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The instances to lock: none when nothing changes, or when it changes elsewhere."""
+        return self.locks if self.is_local and not self.options.check else ()
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One instance of the stack, as far as the user said something about it.
+
+    Attributes:
+        instance: The instance's name, or None for the default one.
+        project: The project to wire it to.
+        services: The services meant; all when empty.
+        jupyter_port: JupyterLab's port.
+        runtime: Where the services run.
+    """
+
+    instance: str | None = None
+    project: Path | None = None
+    services: Sequence[str] = ()
+    jupyter_port: int | None = None
+    runtime: str | None = None
+
+    def variables(self) -> dict[str, Any]:
+        """Returns the playbooks' variables, without those the user said nothing about."""
+        said = {
+            "mlops_instance": self.instance,
+            "mlops_project": str(self.project) if self.project else None,
+            "mlops_services": list(self.services),
+            "mlops_port_overrides": {"jupyter": self.jupyter_port} if self.jupyter_port else None,
+            "mlops_runtime": self.runtime,
+        }
+        return {name: value for name, value in said.items() if value}
+
+    def change(self, action: Action, options: RunOptions, *, delete_volumes: bool = False) -> Request:
+        """Returns the request that starts, stops or restarts the services.
+
+        Args:
+            action: What to do.
+            options: How to run it.
+            delete_volumes: Remove the services' data, too.
+        """
+        variables = self.variables() | {"mlops_state": STATES[action]}
+        if delete_volumes:
+            variables["mlops_delete_volumes"] = True
+        return Request("mlops", f"mlops --{action}", variables, options, self._locks())
+
+    def workstation(self, options: RunOptions) -> Request:
+        """Returns the request that brings the whole machine to its wanted state.
+
+        Args:
+            options: How to run it.
+        """
+        return Request("workstation", "workstation", self.variables(), options, self._locks())
+
+    def status(self, options: RunOptions) -> Request:
+        """Returns the request that asks how the services are.
+
+        Args:
+            options: How to run it.
+        """
+        return Request("status", "status", self.variables(), options)
+
+    def _locks(self) -> tuple[str, ...]:
+        return (self.instance or "default",)

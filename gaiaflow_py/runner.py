@@ -1,0 +1,305 @@
+"""Runs a playbook through ansible-runner, in a private directory that is removed afterwards."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import locale
+import os
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from gaiaflow_py import progress, runlog
+from gaiaflow_py.errors import InputError, SetupError
+from gaiaflow_py.events import KILLED, Collector, Event, RunResult
+from gaiaflow_py.lock import held, run_lock
+from gaiaflow_py.paths import content_root, home
+from gaiaflow_py.processes import AnsibleProcesses
+from gaiaflow_py.request import Request
+
+POLL_S = 0.2
+"""How often the display is refreshed and a signal looked for."""
+
+PATIENCE_S = 20.0
+"""How long an interrupted run may take to end by itself."""
+
+GENTLE_S = 5.0
+"""How long it may take until it is asked once more, less gently."""
+
+PREFIX = "gaiaflow-run-"
+STALE_S = 60.0
+"""How old a private directory without an owner must be to be removed."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(request: Request) -> RunResult:
+    """Runs a playbook to its end.
+
+    Args:
+        request: What to run, and how.
+
+    Returns:
+        How it ended, whatever that is.
+
+    Raises:
+        InputError: The inventory or a file of variables doesn't exist.
+        BusyError: Another run works on the same instance.
+        SetupError: Ansible can't be run here.
+    """
+    _check(request)
+    with held(request.held, request.command, _say, remove=request.leaves_nothing), runlog.opened(request) as log:
+        result = _Run(request, log).execute()
+    result.log = log.path
+    if request.leaves_nothing:
+        _leave_nothing(result)
+    return result
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _check(request: Request) -> None:
+    inventory = request.options.inventory
+    if inventory is not None and "," not in inventory and not Path(inventory).exists():
+        raise InputError(f"The inventory '{inventory}' doesn't exist.")
+    for path in request.options.var_files:
+        if not path.is_file():
+            raise InputError(f"The file of variables '{path}' doesn't exist.")
+    if not _playbook(request).is_file():
+        raise SetupError(f"The playbook '{_playbook(request)}' is missing: this installation is incomplete.")
+
+
+def _playbook(request: Request) -> Path:
+    return content_root() / "playbooks" / f"{request.playbook}.yml"
+
+
+def _leave_nothing(result: RunResult) -> None:
+    """Removes the log of a successful uninstall, and the user's directories if they are empty now."""
+    if result.status == "ok" and result.log:
+        result.log.unlink()
+        result.log = None
+    for directory in (home() / "instances", home() / "logs", home()):
+        try:
+            directory.rmdir()
+        except OSError:
+            continue
+
+
+class _Run:
+    """One run of ansible-playbook.
+
+    Args:
+        request: What to run, and how.
+        log: Where its output goes.
+    """
+
+    def __init__(self, request: Request, log: runlog.RunLog) -> None:
+        self._request = request
+        self._log = log
+        self._collector = Collector()
+        self._progress: progress.Progress = progress.Silent()
+        self._signum = 0
+        self._deadline = 0.0
+        self._asked_again = False
+        self._processes: AnsibleProcesses | None = None
+        self._private = Path()
+        self._output = sys.stderr if request.options.json else sys.stdout
+
+    def execute(self) -> RunResult:
+        """Runs it to the end."""
+        with ExitStack() as stack:
+            self._private = stack.enter_context(_private_directory())
+            options = self._request.options
+            wanted = options.progress and not options.verbosity
+            self._progress = progress.for_run(self._private / "progress", wanted=wanted, json=options.json)
+            stack.callback(self._progress.stop)
+            stack.enter_context(_signals(self._on_signal))
+            returncode = self._call_runner()
+            self._end_processes()
+        if self._signum:
+            self._collector.result.status, self._collector.result.signum = "interrupted", self._signum
+            return self._collector.result
+        return self._collector.finish(returncode)
+
+    def _call_runner(self) -> int:
+        from ansible_runner.exceptions import AnsibleRunnerException
+        from ansible_runner.runner import Runner
+        from ansible_runner.runner_config import RunnerConfig
+
+        settings = {"pexpect_timeout": POLL_S, "suppress_output_file": True, "suppress_ansible_output": True}
+        _write(self._private / "env" / "settings", json.dumps(settings))
+        _write(self._private / "env" / "extravars", json.dumps(self._variables()))
+        _write(self._private / "args", shlex.join(self._command()))
+        try:
+            config = RunnerConfig(
+                private_data_dir=str(self._private),
+                project_dir=str(content_root()),
+                ident="run",
+                envvars=self._environment(),
+            )
+            config.prepare()
+            runner = Runner(config, event_handler=self._on_event, cancel_callback=self._on_poll)
+            runner.run()
+        except (AnsibleRunnerException, OSError) as error:
+            raise SetupError(f"ansible-runner failed: {error}", f"Log: {self._log.path}") from error
+        return KILLED if runner.rc is None else int(runner.rc)
+
+    def _variables(self) -> dict[str, Any]:
+        return {**self._request.variables, **self._request.options.extra_vars}
+
+    def _command(self) -> list[str]:
+        options = self._request.options
+        locks = [str(run_lock(instance)) for instance in self._request.held]
+        child = [str(Path(__file__).with_name("child.py")), str(self._private), str(os.getpid()), *locks, "--"]
+        inventory = options.inventory or str(content_root() / "inventory" / "local.yml")
+        arguments = ["-i", inventory]
+        for path in (*options.var_files, self._private / "env" / "extravars"):
+            arguments += ["-e", f"@{path}"]
+        if options.limit is not None:
+            arguments += ["--limit", options.limit]
+        arguments += ["--check"] * options.check + ["--diff"] * options.diff
+        arguments += [f"-{'v' * options.verbosity}"] if options.verbosity else []
+        return [sys.executable, "-P", *child, *arguments, str(_playbook(self._request))]
+
+    def _environment(self) -> dict[str, str]:
+        ansible = self._private / "ansible"
+        environment = {
+            "ANSIBLE_CONFIG": str(content_root() / "ansible.cfg"),
+            "ANSIBLE_HOME": str(ansible),
+            "ANSIBLE_LOCAL_TEMP": str(ansible / "tmp"),
+            "ANSIBLE_NOCOLOR": "True",
+            "ANSIBLE_STDOUT_CALLBACK": "",
+            "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING", "True"),
+            "GAIAFLOW_PROGRESS_FILE": str(self._private / "progress"),
+        }
+        if self._request.is_local:
+            environment["ANSIBLE_REMOTE_TMP"] = str(ansible / "remote_tmp")
+            environment["ANSIBLE_ASYNC_DIR"] = str(ansible / "async")
+        return environment | _usable_locale()
+
+    def _on_event(self, event: Event) -> bool:
+        self._collector.handle(event)
+        text = event.get("stdout")
+        if text:
+            self._log.write(text)
+            if self._request.options.verbosity:
+                print(text, file=self._output, flush=True)
+        if event.get("event") == "playbook_on_task_start":
+            self._show()
+        return False  # ansible-runner needs to keep nothing
+
+    def _show(self) -> None:
+        self._progress.show(self._collector.result.task, self._collector.result.tasks)
+
+    def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
+        self._deadline = 0.0 if self._signum else time.monotonic() + PATIENCE_S
+        self._signum = self._signum or signum
+
+    def _on_poll(self) -> bool:
+        """Called by ansible-runner a few times a second; when it returns True, the run is killed."""
+        if not self._signum:
+            if self._collector.result.tasks or isinstance(self._progress, progress.Terminal):
+                self._show()
+            return False
+        if self._processes is None:
+            self._processes = self._ansible_processes()
+            if self._processes is None:
+                return True
+            self._progress.stop()
+            _say("Ending the run (once more to kill it)...")
+            self._processes.interrupt()
+        return self._is_out_of_patience(self._processes)
+
+    def _ansible_processes(self) -> AnsibleProcesses | None:
+        try:
+            return AnsibleProcesses(int((self._private / "pid").read_text()))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _end_processes(self) -> None:
+        """Waits for the tasks of an interrupted run: they may outlive ansible-playbook."""
+        if self._processes is not None:
+            while not self._processes.wait(POLL_S):
+                if self._is_out_of_patience(self._processes):
+                    return
+
+    def _is_out_of_patience(self, processes: AnsibleProcesses) -> bool:
+        """Asks once more after a while, and kills at the end."""
+        left = self._deadline - time.monotonic()
+        if left < 0:
+            processes.send(signal.SIGKILL)
+        elif left < PATIENCE_S - GENTLE_S and not self._asked_again:
+            self._asked_again = True
+            processes.send(signal.SIGTERM)
+        return left < 0
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
+
+
+def _usable_locale() -> dict[str, str]:
+    """Ansible refuses to start in a locale that isn't there, as after `ssh` from elsewhere, or isn't UTF-8."""
+    try:
+        locale.setlocale(locale.LC_ALL, "")
+    except locale.Error:
+        return {"LC_ALL": "C.UTF-8"}
+    encoding = locale.nl_langinfo(locale.CODESET).replace("-", "").lower()
+    return {} if encoding == "utf8" else {"LC_ALL": "C.UTF-8"}
+
+
+@contextmanager
+def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handles the signals that end a run; only the main thread may."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.signal(signum, handler) for signum in SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, previous in before.items():
+            signal.signal(signum, previous)
+
+
+@contextmanager
+def _private_directory() -> Iterator[Path]:
+    _sweep()
+    try:
+        path = Path(tempfile.mkdtemp(prefix=PREFIX))
+    except OSError as error:
+        raise SetupError(f"Can't make a temporary directory: {error}", "TMPDIR says where they go.") from error
+    with (path / "owner").open("w") as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Removes what a wrapper left that was killed before it had started Ansible."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            state = path.lstat()
+            if state.st_uid != os.getuid() or time.time() - state.st_mtime < STALE_S:
+                continue
+            with (path / "owner").open() as owner:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            continue

@@ -1,0 +1,14 @@
+"""Leaves the example in the project, or puts the skeleton in its place."""
+
+import shutil
+from pathlib import Path
+
+PACKAGE = "{{ cookiecutter.package_name }}"
+INCLUDE_EXAMPLE = "{{ cookiecutter.include_example }}"
+EXAMPLE_ONLY = [f"dags/{PACKAGE}_dags/example_dag.py", "notebooks/inference.ipynb"]
+
+if INCLUDE_EXAMPLE == "False":
+    for path in EXAMPLE_ONLY:
+        Path(path).unlink()
+    shutil.copytree(".skeleton", ".", dirs_exist_ok=True)
+shutil.rmtree(".skeleton")

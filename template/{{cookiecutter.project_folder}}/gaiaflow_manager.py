@@ -1,0 +1,16 @@
+"""The stack for this project: takes the options of `gaiaflow-setup mlops`, such as --start, --stop and --restart."""
+
+import sys
+from pathlib import Path
+
+try:
+    from gaiaflow_py.manager import MlopsManager
+except ImportError:
+    sys.exit(
+        "gaiaflow_manager.py needs gaiaflow-setup. Run it with the Python that has it: the one in the .venv of the "
+        "gaiaflow-setup checkout (CHECKOUT/.venv/bin/python gaiaflow_manager.py --start, with PYTHONPATH=CHECKOUT), "
+        "or the one where it was installed with pip."
+    )
+
+if __name__ == "__main__":
+    MlopsManager.main(project=Path(__file__).resolve().parent)

@@ -1,0 +1,145 @@
+"""A small content directory, to run the real command line and the real Ansible on playbooks of a test's own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "gaiaflow_py"
+
+INVENTORY = """
+all:
+  hosts:
+    localhost:
+      ansible_connection: local
+      ansible_python_interpreter: "{{ ansible_playbook_python }}"
+"""
+
+
+class Content:
+    """A checkout with nothing but the command line and the test's own playbooks.
+
+    Args:
+        root: An empty directory for everything, the user's home included.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "a check out"
+        self.home = root / "data" / "gaiaflow"
+        self.user = root / "user"
+        self.temporary = root / "t"
+        for directory in (self.root / "playbooks", self.root / "inventory", self.user, self.temporary):
+            directory.mkdir(parents=True)
+        shutil.copytree(PACKAGE, self.root / "gaiaflow_py", ignore=shutil.ignore_patterns("__pycache__"))
+        (self.root / "inventory" / "local.yml").write_text(INVENTORY)
+        (self.root / "ansible.cfg").write_text("[defaults]\ninject_facts_as_vars = False\n")
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.user),
+            "GAIAFLOW_HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
+            "PYTHONPATH": str(self.root),
+            "LANG": "C.UTF-8",
+        }
+
+    def playbook(self, name: str, tasks: str) -> None:
+        """Writes a playbook of some tasks (given as YAML, without indentation)."""
+        head = ["- hosts: all", "  gather_facts: false", "  tasks:"]
+        body = "\n".join(head + [f"    {line}" for line in tasks.strip().splitlines()])
+        (self.root / "playbooks" / f"{name}.yml").write_text(body + "\n")
+
+    def instance(self, name: str = "default") -> Path:
+        """Makes what a started instance leaves behind."""
+        directory = self.home / "instances" / name
+        (directory / "logs").mkdir(parents=True)
+        urls = {"airflow": "http://127.0.0.1:8080", "mlflow": "http://127.0.0.1:5000"}
+        kept = {"ports": {"airflow": 8080}, "project": None, "runtime": "native", "urls": urls}
+        (directory / "instance.json").write_text(json.dumps(kept))
+        credentials = {
+            "airflow": {"user": "admin", "password": "pw-of-airflow"},
+            "internal": {"postgres": "never-shown"},
+        }
+        (directory / "credentials.json").write_text(json.dumps(credentials))
+        return directory
+
+    def command(self, *arguments: str) -> list[str]:
+        """Returns the command line that runs gaiaflow-setup."""
+        return [sys.executable, "-m", "gaiaflow_py", *arguments]
+
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Runs gaiaflow-setup to its end, with nobody at the keyboard."""
+        options.setdefault("stdin", None if "input" in options else subprocess.DEVNULL)
+        return subprocess.run(
+            self.command(*arguments), env=self.environment, capture_output=True, text=True, check=False, timeout=90,
+            cwd=self.user, **{k: v for k, v in options.items() if v is not None},
+        )  # fmt: skip
+
+    def json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """Runs a command with --json and returns its document."""
+        done = self.run(*arguments, "--json")
+        assert done.returncode == code, done.stdout + done.stderr
+        document = json.loads(done.stdout)
+        assert isinstance(document, dict)
+        return document
+
+    @contextlib.contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Starts gaiaflow-setup and leaves it running."""
+        with subprocess.Popen(
+            self.command(*arguments), env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=self.user, stdin=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGKILL)
+
+    def logs(self) -> list[Path]:
+        """Returns the log files that were kept."""
+        return sorted((self.home / "logs").glob("*.log"))
+
+    def leftovers(self) -> list[Path]:
+        """Returns what is left in the temporary directory."""
+        return list(self.temporary.iterdir())
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Content:
+    """Returns an empty content directory."""
+    return Content(tmp_path)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Waits until a condition holds, and fails when it doesn't in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def is_running(*words: str) -> bool:
+    """Returns whether a live process has all these words in its command line."""
+    return bool(processes(*words))
+
+
+def processes(*words: str) -> list[int]:
+    """Returns the processes that have all these words in their command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = entry.read_text().split("\0")
+            if all(word in line for word in words):
+                found.append(int(entry.parent.name))
+    return found

@@ -1,0 +1,323 @@
+"""The command line: what it accepts, what it refuses, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_content import Content, content, wait_for
+
+__all__ = ["content"]
+
+TELL = """
+- name: Keep what was handed over
+  ansible.builtin.copy:
+    dest: "{{ lookup('env', 'HOME') }}/handed-over"
+    content: "{{ hostvars[inventory_hostname] | dict2items | selectattr('key', 'match', 'mlops_') | items2dict | to_json }}"
+    mode: "0600"
+"""
+
+
+def handed_over(content: Content, *arguments: str, playbook: str = "mlops") -> dict[str, object]:
+    content.playbook(playbook, TELL)
+    done = content.run(*arguments)
+    assert done.returncode == 0, done.stderr
+    values = json.loads((content.user / "handed-over").read_text())
+    assert isinstance(values, dict)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["mlops", "--start"], {"mlops_state": "started"}),
+        (
+            ["mlops", "--restart", "--service", "airflow", "--service", "mlflow", "-j", "8900", "--instance", "b"],
+            {
+                "mlops_state": "restarted",
+                "mlops_services": ["airflow", "mlflow"],
+                "mlops_port_overrides": {"jupyter": 8900},
+                "mlops_instance": "b",
+            },
+        ),
+        (["mlops", "--stop", "-v", "--yes"], {"mlops_state": "stopped", "mlops_delete_volumes": True}),
+        (["mlops", "--start", "--runtime", "native"], {"mlops_state": "started", "mlops_runtime": "native"}),
+        (["mlops", "--start", "-e", 'mlops_more={"a": 1}'], {"mlops_state": "started", "mlops_more": '{"a": 1}'}),
+        (["mlops", "--start", "-e", '{"mlops_more": [1]}'], {"mlops_state": "started", "mlops_more": [1]}),
+    ],
+)
+def test_options_become_variables(content: Content, arguments: list[str], expected: dict[str, object]) -> None:
+    assert handed_over(content, *arguments) == expected
+
+
+def test_the_project_is_handed_over_with_its_whole_path(content: Content) -> None:
+    (content.user / "my project").mkdir()
+    expected = {"mlops_state": "started", "mlops_project": str(content.user / "my project")}
+    assert handed_over(content, "mlops", "--start", "--project", "my project") == expected
+    expected = {"mlops_project": str(content.user / "absent")}
+    assert handed_over(content, "workstation", "--project", "absent", playbook="workstation") == expected
+
+
+def test_uninstall_hands_over_what_to_delete(content: Content) -> None:
+    assert handed_over(content, "uninstall", "--keep-data", playbook="uninstall") == {"mlops_delete_volumes": False}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["mlops", "--start", "--service", "nginx"], ["nginx", "airflow", "jupyter"]),
+        (["mlops", "--start", "-j", "99999"], ["99999", "1", "65535"]),
+        (["mlops", "--start", "-j", "zero"], ["zero"]),
+        (["mlops", "--start", "--instance", "My_Own"], ["My_Own", "lower-case"]),
+        (["mlops", "--start", "--project", "nowhere/here"], ["nowhere/here", "doesn't exist"]),
+        (["mlops"], ["--start", "--stop", "--restart"]),
+        (["mlops", "--start", "--stop"], ["--start and --stop"]),
+        (["mlops", "--start", "-e", "novalue"], ["novalue", "key=value"]),
+        (["mlops", "--start", "-e", "{1}"], ["{1}", "JSON"]),
+        (["mlops", "--start", "--runtime", "docker"], ["docker", "isn't available yet"]),
+        (["mlops", "--start", "-c"], ["--cache", "--runtime docker"]),
+        (["mlops", "--start", "-b"], ["--docker-build", "--runtime docker"]),
+        (["mlops", "--stop", "-v"], ["every object in S3", "--yes"]),
+        (["mlops", "--stop", "-v", "--service", "mlflow"], ["MLflow's experiments", "--yes"]),
+        (["uninstall"], ["all instances", "--yes"]),
+        (["plan", "cluster"], ["cluster", "workstation", "mlops"]),
+        (["start"], ["start", "workstation", "uninstall"]),
+        (["logs", "airflow", "--instance", "gone"], ["gone", "default"]),
+        (["logs", "nginx"], ["nginx", "airflow-scheduler", "mlflow"]),
+        (["open", "nginx"], ["nginx", "airflow"]),
+        (["credentials", "--instance", "gone"], ["gone", "default"]),
+    ],
+)
+def test_wrong_input_is_refused_naming_the_value_and_what_is_allowed(
+    content: Content, arguments: list[str], named: list[str]
+) -> None:
+    content.playbook("mlops", TELL)
+    logs = content.instance() / "logs"
+    for program in ("airflow-scheduler", "mlflow"):
+        (logs / f"{program}.log").touch()
+    done = content.run(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == ""
+    for word in named:
+        assert word in done.stderr
+    error = content.json(*arguments, code=2)
+    assert error["status"] == "error"
+    assert named[0] in error["error"]["message"]
+
+
+def test_deleting_data_is_asked_for_and_no_is_the_default(content: Content) -> None:
+    import pty
+
+    content.playbook("mlops", TELL)
+    for answer, code in ((b"\n", 130), (b"y\n", 0)):
+        master, slave = pty.openpty()
+        with subprocess.Popen(
+            content.command("mlops", "--stop", "-v"), stdin=slave, stderr=subprocess.PIPE, env=content.environment
+        ) as run:
+            Path(f"/proc/self/fd/{master}").write_bytes(answer)
+            assert run.stderr is not None
+            assert b"every object in S3" in run.stderr.read()
+            assert run.wait(timeout=30) == code
+        assert (content.user / "handed-over").exists() == (code == 0)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; from gaiaflow_py.cli import run; run(['--help'])\n"
+        "print(sorted({'rich', 'ansible', 'ansible_runner', 'cookiecutter', 'yaml', 'dataclasses'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("\n[]\n")
+
+
+@pytest.mark.parametrize(
+    "name", ["workstation", "mlops", "plan", "status", "credentials", "logs", "open", "instances", "new", "uninstall"]
+)
+def test_every_command_has_help_with_examples(content: Content, name: str) -> None:
+    (content.root / "template").mkdir()
+    (content.root / "template" / "cookiecutter.json").write_text("{}")
+    shown = content.run(name, "--help").stdout
+    assert f"Examples:\n    gaiaflow-setup {name}" in shown
+
+
+def test_version(content: Content) -> None:
+    from gaiaflow_py import __version__
+
+    assert content.run("--version").stdout == f"gaiaflow-setup {__version__}\n"
+
+
+SERVICES = """
+- name: Ask
+  ansible.builtin.debug:
+    var: services
+  vars:
+    services:
+      - {name: airflow, state: running, health: healthy, url: "http://127.0.0.1:8080", uptime_s: 3700, memory_bytes: 104857600}
+      - {name: mlflow, state: stopped, health: null, url: null, uptime_s: null, memory_bytes: null}
+"""
+
+
+def test_status_is_a_table_or_a_document(content: Content) -> None:
+    content.playbook("status", SERVICES)
+    shown = content.run("status").stdout.splitlines()
+    assert [line.split() for line in shown] == [
+        ["Service", "State", "Health", "Url", "Uptime", "Memory"],
+        ["airflow", "running", "healthy", "http://127.0.0.1:8080", "1", "h", "1", "min", "100", "MiB"],
+        ["mlflow", "stopped", "-", "-", "-", "-"],
+    ]
+    services = content.json("status")["services"]
+    assert services[0]["memory_bytes"] == 104857600
+    assert set(services[1]) == {"name", "state", "health", "url", "uptime_s", "memory_bytes"}
+
+
+def test_status_of_two_hosts_names_them(content: Content) -> None:
+    content.playbook("status", SERVICES)
+    (content.user / "two.ini").write_text("a ansible_connection=local\nb ansible_connection=local\n")
+    services = content.json("status", "-i", "two.ini")["services"]
+    assert [service["host"] for service in services] == ["a", "a", "b", "b"]
+
+
+def test_a_failed_status_is_an_error(content: Content) -> None:
+    content.playbook("status", "- name: Ask\n  ansible.builtin.fail:\n    msg: no idea")
+    assert content.json("status", code=1)["error"]["message"] == "no idea"
+
+
+def test_the_endpoints_are_a_table_at_the_end(content: Content) -> None:
+    endpoints = '[{"service": "airflow", "url": "http://127.0.0.1:8080", "user": "admin", "password_in": "a file"}]'
+    task = f"- name: Tell\n  ansible.builtin.debug:\n    var: endpoints\n  vars:\n    endpoints: {endpoints}"
+    content.playbook("workstation", task)
+    lines = content.run("workstation").stdout.splitlines()
+    assert lines[0].split() == ["Service", "Url", "User", "Password", "in"]
+    assert lines[1].split() == ["airflow", "http://127.0.0.1:8080", "admin", "a", "file"]
+    assert lines[2:] == ["ok=1 changed=0 deferred=0 failed=0"]
+
+
+def test_credentials_hide_what_is_internal(content: Content) -> None:
+    content.instance()
+    assert content.json("credentials") == {"airflow": {"user": "admin", "password": "pw-of-airflow"}}
+    shown = content.run("credentials").stdout
+    assert "pw-of-airflow" in shown
+    assert "never-shown" not in shown
+
+
+def test_instances_are_listed(content: Content) -> None:
+    assert content.json("instances") == {"instances": []}
+    content.instance()
+    content.instance("second")
+    assert [one["name"] for one in content.json("instances")["instances"]] == ["default", "second"]
+    assert "second" in content.run("instances").stdout
+
+
+def test_open_prints_the_url_where_there_is_no_browser(content: Content) -> None:
+    content.instance()
+    done = content.run("open", "airflow")
+    assert (done.returncode, done.stdout) == (0, "http://127.0.0.1:8080\n")
+    assert "No browser" in done.stderr
+    assert content.json("open", "mlflow")["opened"] is False
+
+
+def test_logs_of_several_programs_are_one_in_the_order_of_time(content: Content) -> None:
+    logs = content.instance() / "logs"
+    (logs / "airflow-scheduler.log").write_text(
+        "[2026-11-23T10:00:01.5+0000] one\n  more of one\n[2026-11-23T10:00:03.5+0000] three\n"
+    )
+    (logs / "airflow-triggerer.log").write_text("2026-11-23 10:00:02,7 two\n")
+    shown = content.run("logs", "airflow").stdout.splitlines()
+    assert [line.partition(" | ")[0] for line in shown] == ["airflow-scheduler"] * 2 + [
+        "airflow-triggerer",
+        "airflow-scheduler",
+    ]
+    assert content.run("logs", "airflow-triggerer").stdout == "2026-11-23 10:00:02,7 two\n"
+    lines = content.json("logs", "airflow", "-n", "1")["lines"]
+    assert lines == [{"program": "airflow-scheduler", "text": "[2026-11-23T10:00:03.5+0000] three"}]
+    assert content.run("logs", "airflow", "-n", "0").stdout == ""
+
+
+def test_the_end_of_a_long_log_is_found(content: Content) -> None:
+    logs = content.instance() / "logs"
+    (logs / "mlflow.log").write_text("".join(f"line {number} {'x' * 90}\n" for number in range(5000)))
+    shown = content.run("logs", "mlflow", "-n", "2000").stdout.splitlines()
+    assert (len(shown), shown[0].split()[1], shown[-1].split()[1]) == (2000, "3000", "4999")
+
+
+def test_a_followed_log_goes_on_through_rotation(content: Content) -> None:
+    log = content.instance() / "logs" / "mlflow.log"
+    log.write_text("old\n")
+    with content.started("logs", "-f", "mlflow") as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "old\n"
+        with log.open("a") as file:
+            file.write("added\nhalf")
+        assert run.stdout.readline() == "added\n"
+        log.rename(log.with_suffix(".log.1"))
+        log.write_text("after rotation\n")
+        assert run.stdout.readline() == "after rotation\n"
+        run.send_signal(2)
+        assert run.wait(timeout=5) == 130
+        assert run.stderr is not None
+        assert "Traceback" not in run.stderr.read()
+
+
+@pytest.fixture
+def template(content: Content) -> Content:
+    """Returns a content directory with a small template."""
+    template = content.root / "template"
+    project = template / "{{cookiecutter.project_name}}"
+    project.mkdir(parents=True)
+    (template / "cookiecutter.json").write_text(
+        '{"project_name": "thing", "kind": ["big", "small"], "_copy_without_render": []}'
+    )
+    (project / "README.md").write_text("# {{ cookiecutter.kind }}\n")
+    (template / "hooks").mkdir()
+    (template / "hooks" / "post_gen_project.py").write_text("print('noise of a hook')\n")
+    return content
+
+
+def test_new_makes_a_project_and_leaves_nothing_else(template: Content) -> None:
+    document = template.json("new", "--no-input", "--output-dir", "in here", "kind=small")
+    project = template.user / "in here" / "thing"
+    assert document == {"project": str(project)}
+    assert (project / "README.md").read_text() == "# small\n"
+    assert [path.name for path in template.user.iterdir()] == ["in here"]
+    assert [path.name for path in project.parent.iterdir()] == ["thing"]
+
+
+def test_new_asks(template: Content) -> None:
+    done = template.run("new", "kind=small", input="asked\n\n")
+    assert done.returncode == 0, done.stderr
+    assert (template.user / "asked").is_dir()
+    assert "gaiaflow-setup mlops --start --project" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("value", "named"), [("colour=red", ["colour", "project_name, kind"]), ("kind=huge", ["huge", "big"]), ("x", ["x"])]
+)
+def test_new_refuses_what_the_template_does_not_have(template: Content, value: str, named: list[str]) -> None:
+    done = template.run("new", "--no-input", value)
+    assert done.returncode == 2
+    for word in named:
+        assert word in done.stderr
+
+
+def test_new_takes_an_empty_directory_only(template: Content) -> None:
+    (template.user / "thing").mkdir()
+    assert template.run("new", "--no-input").returncode == 0
+    done = template.run("new", "--no-input")
+    assert done.returncode == 2
+    assert f"'{template.user / 'thing'}' exists already" in done.stderr
+    assert [path.name for path in template.user.iterdir()] == ["thing"]
+
+
+def test_output_into_a_closed_pipe_is_no_error(content: Content) -> None:
+    content.instance()
+    (content.home / "instances" / "default" / "logs" / "mlflow.log").write_text("line\n" * 100_000)
+    with content.started("logs", "-n", "100000", "mlflow") as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        run.stdout.close()
+        wait_for(lambda: run.poll() is not None)
+        assert run.stderr is not None
+        assert "Traceback" not in run.stderr.read()

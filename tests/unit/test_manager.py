@@ -1,0 +1,94 @@
+"""The stack from Python."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from cli_content import Content, content
+
+__all__ = ["content"]
+
+SCRIPT = """
+import json, sys
+from gaiaflow_py.errors import GaiaflowError
+from gaiaflow_py.manager import MlopsManager
+try:
+    print(json.dumps({code}))
+except GaiaflowError as error:
+    print(json.dumps([type(error).__name__, str(error)]))
+"""
+
+
+def evaluate(content: Content, code: str) -> object:
+    script = SCRIPT.replace("{code}", code)
+    done = subprocess.run(
+        [content.command()[0], "-c", script], env=content.environment, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "", "nothing is shown unless asked for"
+    return json.loads(done.stdout)
+
+
+TELL = "- name: Tell\n  ansible.builtin.debug:\n    var: services\n  vars:\n    services: ['{{ mlops_state | default(\"asked\") }}']"
+
+
+def test_actions_give_a_result(content: Content) -> None:
+    content.playbook("mlops", TELL)
+    content.playbook("status", TELL)
+    for action, state in (("start", "started"), ("stop", "stopped"), ("restart", "restarted")):
+        result = evaluate(content, f"(lambda r: [r.status, r.total().ok])(MlopsManager().{action}())")
+        assert result == ["ok", 1]
+        assert state in content.logs()[-1].read_text() or state in "".join(p.read_text() for p in content.logs())
+    content.playbook("status", TELL.replace("['{{", "[{'name': '{{").replace("}}']", "}}'}]"))
+    assert evaluate(content, "MlopsManager(instance='default').status()") == [{"name": "asked"}]
+
+
+def test_a_failure_is_an_error_with_a_type(content: Content) -> None:
+    content.playbook("mlops", "- name: Start it\n  ansible.builtin.fail:\n    msg: port taken")
+    assert evaluate(content, "MlopsManager().start()") == ["RunError", "Start it on localhost: port taken"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("services=['nginx']", "nginx"),
+        ("jupyter_port=99999", "99999"),
+        ("instance='A b'", "A b"),
+        ("project='/no/where'", "/no/where"),
+    ],
+)
+def test_wrong_values_are_named(content: Content, arguments: str, named: str) -> None:
+    kind, message = evaluate(content, f"MlopsManager({arguments})")  # type: ignore[misc]
+    assert kind == "InputError"
+    assert named in message
+
+
+def test_local_files_are_read(content: Content) -> None:
+    directory = content.instance()
+    (directory / "logs" / "mlflow.log").touch()
+    assert evaluate(content, "MlopsManager().credentials()['airflow']['user']") == "admin"
+    assert evaluate(content, "MlopsManager().urls()['mlflow']") == "http://127.0.0.1:5000"
+    assert evaluate(content, "{n: str(p) for n, p in MlopsManager().logs('mlflow').items()}") == {
+        "mlflow": str(directory / "logs" / "mlflow.log")
+    }
+    assert evaluate(content, "MlopsManager(instance='other').credentials()") == [
+        "InputError",
+        "There is no instance 'other' on this machine.",
+    ]
+
+
+def test_main_takes_the_options_of_the_command(content: Content, tmp_path: Path) -> None:
+    content.playbook(
+        "mlops", "- name: Tell\n  ansible.builtin.debug:\n    msg: '{{ mlops_project }} {{ mlops_state }}'"
+    )
+    project = tmp_path / "project"
+    project.mkdir()
+    script = f"from gaiaflow_py.manager import MlopsManager; MlopsManager.main(project={str(project)!r})"
+    command = [content.command()[0], "-c", script, "--stop"]
+    done = subprocess.run(command, env=content.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{project} stopped" in content.logs()[0].read_text()
+    wrong = subprocess.run([*command, "--service", "x"], env=content.environment, capture_output=True, check=False)
+    assert wrong.returncode == 2

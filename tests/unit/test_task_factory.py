@@ -1,0 +1,364 @@
+"""task_factory: what it refuses, what it costs, and that values arrive as they were sent in every environment."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from project_fixture import generate, run_airflow
+
+ENVIRONMENTS = ["dev", "prod_local", "prod"]
+
+PROBE = '''
+"""Functions that the tests run as tasks."""
+
+import os
+
+
+def give(value):
+    return value
+
+
+def give_nothing():
+    return None
+
+
+def give_hard():
+    return {"nan": float("nan"), "huge": 1e300, "zero": -0.0, "long": 2**70, "nul": "a\\0b", "__type": [float("inf")]}
+
+
+def take(**values):
+    with open(os.environ["PROBE_OUTPUT"], "a") as file:
+        print(repr({**values, "MODE": os.environ.get("MODE")}), file=file)
+
+
+def exact(left, right=1):
+    return left
+'''
+
+HARD = {"nan": math.nan, "huge": 1e300, "zero": -0.0, "long": 2**70, "nul": "a\0b", "__type": [math.inf]}
+TEXT = 'he said "hi" it\'s {braces} %s $HOME $(HOME) $$ \\ Ünïcode 🍷\nnext {{ jinja }} {% raw %} line'
+NESTED = {"a": {"b": [1, 2.5, None, True, {"c": TEXT}]}, "empty": [{}, [], ""], "float": 1.0, "int": 1}
+
+DAGS = f"""
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from airflow.sdk import DAG, TaskGroup
+from wine_dags.task_factory import task_factory
+
+TEXT, NESTED = {TEXT!r}, {NESTED!r}
+
+for env in {ENVIRONMENTS!r}:
+    pod = {{"image": "wine:1", "env": env, "retries": 0, "secrets": ["my-creds"]}}
+    output = {{"PROBE_OUTPUT": f"@FOLDER@/{{env}}", "MODE": "a $(HOME) $$ {{{{ ds }}}}"}}
+    with DAG(f"transport_{{env}}", schedule=None):
+        nested = task_factory(f"{{env}}_nested", "wine.probe:give", {{"value": NESTED}}, **pod)
+        none = task_factory("none", "wine.probe:give_nothing", **pod)
+        quiet = task_factory("quiet", "wine.probe:give", {{"value": 1}}, xcom_push=False, **pod)
+        hard = task_factory("hard", "wine.probe:give_hard", **pod)
+        with TaskGroup("group"):
+            text = task_factory("text", "wine.probe:give", {{"value": TEXT}}, **pod)
+        take = task_factory(
+            task_id=f"{{env}}_take",
+            func_path="wine.probe:take",
+            func_kwargs={{"literal": NESTED, "missing": None}},
+            xcom_pull_tasks={{
+                "nested": {{"task": f"{{env}}_nested"}},
+                "none": {{"task": "none", "key": "return_value"}},
+                "quiet": {{"task": "quiet"}},
+                "hard": {{"task": "hard"}},
+                "text": {{"task": "group.text"}},
+            }},
+            env_vars=output,
+            **pod,
+        )
+        [nested, none, quiet, hard, text] >> take
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = generate(tmp_path_factory.mktemp("project"), "wine", project_name="Wine", include_example="no")
+    (project / "src" / "wine" / "probe.py").write_text(PROBE)
+    (project / "src" / "wine" / "folder").mkdir()
+    (project / "src" / "wine" / "folder" / "inner.py").write_text("def f(): ...")
+    return project
+
+
+@pytest.fixture
+def factory(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The project's task_factory module; the operator of a task that it accepts is its task_id."""
+    monkeypatch.syspath_prepend(str(project / "src"))
+    monkeypatch.syspath_prepend(str(project / "dags"))
+    module = importlib.import_module("wine_dags.task_factory")
+    monkeypatch.setattr(module, "_python_operator", lambda path, arguments, pulls, common: common["task_id"])
+    yield module
+    module._find_source.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("wine", "wine_dags")]:
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def transport(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One run of the same DAG in each environment: its state, the pods, and what the last task received."""
+    folder = tmp_path_factory.mktemp("transport")
+    dags = folder / "dags"
+    shutil.copytree(project / "dags", dags)
+    (dags / "wine_dags" / "starter_dag.py").unlink()
+    (dags / "wine_dags" / "transport_dags.py").write_text(DAGS.replace("@FOLDER@", str(folder)))
+    variables = {"PROBE_OUTPUT": str(folder / "dev"), "GAIAFLOW_KUBECONFIG": "/the/kubeconfig"}
+    migrated = run_airflow(["-m", "airflow", "db", "migrate"], folder, [])
+    assert migrated.returncode == 0, migrated.stderr
+    script = Path(__file__).with_name("run_transport_dags.py")
+    report = folder / "report.json"
+    done = run_airflow([script, dags, report], folder, [project / "src"], **variables)
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-20_000:]
+    received = {env: (folder / env).read_text() for env in ENVIRONMENTS if (folder / env).exists()}
+    return {**json.loads(report.read_text()), "received": received, "log": done.stdout}
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_values_arrive_as_they_were_sent(transport: dict[str, Any], env: str) -> None:
+    assert transport["errors"] == {}
+    assert transport["states"][f"transport_{env}"] == "success", transport["log"][-20_000:]
+    received = eval(transport["received"][env], {"nan": math.nan, "inf": math.inf})
+    # Compared as text, as nan isn't equal to itself and 0.0 is equal to -0.0.
+    assert repr(received.pop("hard")) == repr(HARD)
+    assert received.pop("MODE") == (None if env == "dev" else "a $(HOME) $$ {{ ds }}")
+    expected = {"literal": NESTED, "missing": None, "nested": NESTED, "none": None, "quiet": None, "text": TEXT}
+    assert received == expected
+    assert type(received["nested"]["float"]) is float and type(received["nested"]["int"]) is int
+    assert received["nested"]["a"]["b"][3] is True
+
+
+@pytest.mark.parametrize("env", ["prod_local", "prod"])
+def test_pod(transport: dict[str, Any], env: str) -> None:
+    task = transport["pods"][f"{env}_take"]
+    container = task["pod"]["spec"]["containers"][0]
+    assert container["image"] == "wine:1"
+    assert container["imagePullPolicy"] == "IfNotPresent"
+    assert container["command"] == ["python", "-m", "wine.runner"]
+    assert container.get("args", []) == []
+    assert container["envFrom"] == [{"secretRef": {"name": "my-creds"}}]
+    names = [variable["name"] for variable in container["env"]]
+    assert names == ["PROBE_OUTPUT", "MODE", "GAIAFLOW_FUNC_PATH", "GAIAFLOW_FUNC_KWARGS", "GAIAFLOW_RESULT_FILE"]
+    assert container["env"][-1]["value"] == "/airflow/xcom/return.json"
+    assert task["pod"]["metadata"]["namespace"] == "default"
+    assert task["retries"] == 0
+    assert task["in_cluster"] is (env == "prod")
+    assert task["config_file"] == ("/the/kubeconfig" if env == "prod_local" else None)
+
+
+def test_only_a_pod_that_pushes_has_a_sidecar(transport: dict[str, Any]) -> None:
+    names = {
+        task: [container["name"] for container in pod["pod"]["spec"]["containers"]]
+        for task, pod in transport["pods"].items()
+    }
+    assert names["quiet"] == ["base"]
+    assert names["prod_nested"] == ["base", "airflow-xcom-sidecar"]
+
+
+def test_operators(project: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, json\n"
+        "from wine_dags.task_factory import task_factory\n"
+        "light = [name for name in ('airflow', 'kubernetes') if name in sys.modules]\n"
+        "arguments = {'value': '{{ ds }}'}\n"
+        "dev = task_factory('a', 'wine.probe:give', arguments, image='i', secrets=['s'], env_vars={'A': 'b'})\n"
+        "still_light = [name for name in sys.modules if name.startswith(('kubernetes', 'wine.'))]\n"
+        "pod = task_factory('b', 'gone:missing', image='i', env='prod', retries=5, pool='p')\n"
+        "print(json.dumps([light, still_light, type(dev).__name__, dev.retries, dev.do_xcom_push,\n"
+        "    dict(dev.op_kwargs), type(pod).__mro__[1].__name__, pod.retries, pod.pool, pod.namespace,\n"
+        "    pod.on_finish_action.value]))"
+    )
+    path = [project / "src", project / "dags"]
+    done = run_airflow(["-c", code], tmp_path, path, GAIAFLOW_NAMESPACE="team-a")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [
+        [], [], "PythonOperator", 2, True, {}, "KubernetesPodOperator", 5, "p", "team-a", "delete_pod"
+    ]  # fmt: skip
+
+
+GOOD = {"task_id": "t", "func_path": "wine.probe:exact"}
+POD = {**GOOD, "image": "i", "env": "prod"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "parts"),
+    [
+        ({**GOOD, "env": "prd"}, ValueError, ["env 'prd'", "dev, prod_local, prod"]),
+        ({**GOOD, "env": None}, ValueError, ["env None", "dev, prod_local, prod"]),
+        ({**GOOD, "task_id": "a b"}, ValueError, ["task_id 'a b'", "letters, digits, underscores, dashes and dots"]),
+        ({**GOOD, "task_id": "a" * 251}, ValueError, ["task_id", "1 to 250"]),
+        ({**GOOD, "task_id": 7}, ValueError, ["task_id 7", "letters"]),
+        ({**GOOD, "retries": -1}, ValueError, ["retries -1", "0 or more"]),
+        ({**GOOD, "retries": True}, ValueError, ["retries True", "0 or more"]),
+        ({**GOOD, "retries": "2"}, ValueError, ["retries '2'", "0 or more"]),
+        ({**GOOD, "func_path": "wine.probe"}, ValueError, ["'wine.probe'", "'module.path:function'"]),
+        ({**GOOD, "func_path": "wine.probe:a.b"}, ValueError, ["'wine.probe:a.b'", "'module.path:function'"]),
+        ({**GOOD, "func_path": "wine/probe:a"}, ValueError, ["'wine/probe:a'", "'module.path:function'"]),
+        ({**POD, "func_path": "nonsense"}, ValueError, ["'nonsense'", "'module.path:function'"]),
+        ({**GOOD, "func_path": None}, ValueError, ["func_path None", "'module.path:function'"]),
+        ({**GOOD, "func_path": "gone.away:f"}, ValueError, ["'gone.away:f'", "no module 'gone.away'"]),
+        ({**GOOD, "func_path": "wine.gone:f"}, ValueError, ["'wine.gone:f'", "no module 'wine.gone'"]),
+        ({**GOOD, "func_path": "wine.probe.gone:f"}, ValueError, ["no module 'wine.probe.gone'"]),
+        ({**GOOD, "func_path": "wine.folder:f"}, ValueError, ["no module 'wine.folder'"]),
+        ({**GOOD, "func_path": "wine.probe:gone"}, ValueError, ["'wine.probe:gone'", "has no 'gone'", "'exact'"]),
+        ({**GOOD, "func_kwargs": ["a"]}, TypeError, ["func_kwargs ['a'] is a list", "dict"]),
+        ({**GOOD, "func_kwargs": {1: "a"}}, TypeError, ["argument name 1 is a int", "str"]),
+        ({**GOOD, "func_kwargs": {"a": {"b": [(1,)]}}}, TypeError, ["'a'", "['b'][0] is (1,), a tuple", "allowed"]),
+        ({**GOOD, "func_kwargs": {"a": {1: 2}}}, TypeError, ["'a'", "key 1, a int", "str"]),
+        ({**POD, "func_kwargs": {"a": {1}}}, TypeError, ["'a'", "{1}, a set", "allowed"]),
+        ({**GOOD, "func_kwargs": {"a": "x" * 130_000}}, ValueError, ["130", "122880"]),
+        ({**GOOD, "xcom_pull_tasks": ["a"]}, TypeError, ["xcom_pull_tasks ['a'] is a list", "dict"]),
+        ({**GOOD, "xcom_pull_tasks": {1: {"task": "b"}}}, TypeError, ["argument name 1 is a int"]),
+        ({**GOOD, "xcom_pull_tasks": {"a": "b"}}, TypeError, ["['a'] is 'b'", '{"task": "group.task"}']),
+        ({**GOOD, "xcom_pull_tasks": {"a": {"key": "b"}}}, ValueError, ["['a'] is {'key': 'b'}", 'without "task"']),
+        ({**GOOD, "xcom_pull_tasks": {"a": {"task": "b", "x": 1}}}, ValueError, ["unknown keys ['x']", '"key"']),
+        ({**GOOD, "xcom_pull_tasks": {"a": {"task": 1}}}, TypeError, ["['a']['task'] is 1", '"group.task"']),
+        ({**GOOD, "xcom_pull_tasks": {"a": {"task": "b", "key": ""}}}, TypeError, ["['a']['key'] is ''"]),
+        (
+            {**GOOD, "func_kwargs": {"a": 1}, "xcom_pull_tasks": {"a": {"task": "b"}}},
+            ValueError,
+            ["['a']", "both func_kwargs and xcom_pull_tasks"],
+        ),
+        ({**POD, "image": None}, ValueError, ["image None", "'prod'"]),
+        ({**POD, "image": "", "env": "prod_local"}, ValueError, ["image ''", "'prod_local'"]),
+        ({**GOOD, "image": 1}, TypeError, ["image 1 is a int", "str"]),
+        ({**GOOD, "secrets": "my-creds"}, TypeError, ["secrets 'my-creds'", "list of names"]),
+        ({**GOOD, "secrets": [1]}, TypeError, ["secrets [1]", "list of names"]),
+        ({**GOOD, "env_vars": {"A": 1}}, TypeError, ["env_vars {'A': 1}", "str to str"]),
+        ({**GOOD, "env_vars": ["A"]}, TypeError, ["env_vars ['A']", "str to str"]),
+    ],
+)
+def test_refused(factory: ModuleType, arguments: dict[str, Any], error: type[Exception], parts: list[str]) -> None:
+    with pytest.raises(error) as raised:
+        factory.task_factory(**arguments)
+    assert not [part for part in parts if part not in str(raised.value)], str(raised.value)
+
+
+def test_accepted(factory: ModuleType) -> None:
+    assert factory.task_factory(**GOOD, func_kwargs={"left": None}, xcom_pull_tasks={"right": {"task": "a.b"}}) == "t"
+
+
+@pytest.mark.parametrize(
+    ("source", "accepted"),
+    [
+        ("def f(): ...", True),
+        ("async def f(): ...", True),
+        ("class f: ...", True),
+        ("f = len", True),
+        ("f: object = len", True),
+        ("a, (b, f) = 1, (2, len)", True),
+        ("from os import getcwd as f", True),
+        ("from os import *", True),
+        ("def __getattr__(name): ...", True),
+        ("if True:\n    try:\n        import f\n    except ImportError:\n        f = None", True),
+        ("def g():\n    def f(): ...", False),
+        ("class C:\n    f = 1", False),
+        ("from os import f as g", False),
+        ("g = f", False),
+    ],
+)
+def test_function_is_found_without_importing(
+    factory: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, accepted: bool
+) -> None:
+    package = tmp_path / "explosive"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('imported')")
+    (package / "module.py").write_text(f"raise SystemExit('imported')\n{source}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    arguments = {"task_id": "t", "func_path": "explosive.module:f"}
+    if accepted:
+        assert factory.task_factory(**arguments) == "t"
+    else:
+        with pytest.raises(ValueError, match="has no 'f'"):
+            factory.task_factory(**arguments)
+    assert "explosive" not in sys.modules
+
+
+def test_function_in_a_folder_without_init(factory: ModuleType) -> None:
+    assert factory.task_factory("t", "wine.folder.inner:f") == "t"
+
+
+def test_changed_module_is_read_again(factory: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "changing.py"
+    module.write_text("def old(): ...")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert factory.task_factory("t", "changing:old") == "t"
+    module.write_text("def new(): ...\n\n")
+    assert factory.task_factory("t", "changing:new") == "t"
+    with pytest.raises(ValueError, match="has no 'old'"):
+        factory.task_factory("t", "changing:old")
+
+
+def test_modules_that_are_not_python_source_are_accepted(factory: ModuleType) -> None:
+    assert factory.task_factory("t", "math:sqrt") == "t"
+    assert factory.task_factory("t", "sys:anything") == "t"
+
+
+def test_module_without_a_specification(factory: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "unspecified", ModuleType("unspecified"))
+    with pytest.raises(ValueError, match="'unspecified:f': there is no module 'unspecified'"):
+        factory.task_factory("t", "unspecified:f")
+
+
+class FakeTask:
+    task_id = "take"
+
+    def get_flat_relative_ids(self, *, upstream: bool) -> set[str]:
+        assert upstream
+        return {"before"}
+
+
+def test_pull_from_a_task_that_is_not_upstream(factory: ModuleType) -> None:
+    context = {"task": FakeTask(), "ti": SimpleNamespace(xcom_pull=lambda task_ids, key: f"{task_ids} {key}")}
+    pulled = factory.collect_arguments("m:f", {"a": 1}, {"b": {"task": "before", "key": "k"}}, context)
+    assert json.loads(pulled) == {"a": 1, "b": "before k"}
+    with pytest.raises(ValueError, match=r"'b'.*'beside'.*not upstream of 'take'.*\['before'\]"):
+        factory.collect_arguments("m:f", {}, {"b": {"task": "beside"}}, context)
+
+
+def test_pulled_values_that_pods_cannot_get_are_refused(factory: ModuleType) -> None:
+    context = {"task": FakeTask(), "ti": SimpleNamespace(xcom_pull=lambda task_ids, key: (1, 2))}
+    with pytest.raises(TypeError, match=r"argument 'b' of m:f is \(1, 2\), a tuple; allowed are"):
+        factory.collect_arguments("m:f", {}, {"b": {"task": "before"}}, context)
+
+
+@pytest.mark.parametrize(
+    ("func_path", "arguments", "error", "message"),
+    [
+        ("wine.probe:gone", {}, AttributeError, r"'wine\.probe:gone'.*has no 'gone'"),
+        ("wine.gone:f", {}, ImportError, r"wine\.gone"),
+        ("wine.starter:log", {}, TypeError, r"'wine\.starter:log'.*a Logger, not a function"),
+        ("wine.probe:exact", {"wrong": 1}, TypeError, r"wine\.probe:exact\(left, right=1\).*\['wrong'\]"),
+        ("wine.probe:exact", {}, TypeError, r"wine\.probe:exact\(left, right=1\).*missing.*'left'"),
+    ],
+)
+def test_call_that_cannot_be_made(
+    factory: ModuleType, func_path: str, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        factory.runner.call(func_path, json.dumps(arguments))
+
+
+def test_result_that_would_change_is_refused(factory: ModuleType) -> None:
+    with pytest.raises(TypeError, match=r"the result of m:f\['a'\]\[0\] is \(1,\), a tuple; allowed are None"):
+        factory.runner.pack({"a": [(1,)]}, "the result of m:f")
+
+
+def test_runner_says_what_it_needs(project: Path, tmp_path: Path) -> None:
+    done = run_airflow(["-m", "wine.runner"], tmp_path, [project / "src"])
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("GAIAFLOW_FUNC_PATH and GAIAFLOW_FUNC_KWARGS must be set")
