@@ -56,7 +56,7 @@ services:
   type: list
 endpoints:
   description: service, url, user and the file of its password, for each service that a user opens.
-  returned: when the state is not query
+  returned: when the services were started
   type: list
 """
 
@@ -606,7 +606,10 @@ def main() -> None:
                 module.exit_json(changed=False, services=status(stack))
             differences = configure(stack, module)
             changed = bring_to(stack, module)
-            module.exit_json(changed=changed or bool(differences), diff=differences, endpoints=endpoints(stack))
+            result = {"changed": changed or bool(differences), "diff": differences}
+            if state != "stopped":
+                result["endpoints"] = endpoints(stack)
+            module.exit_json(**result)
     except Failed as error:
         module.fail_json(
             msg=str(error),

@@ -1,0 +1,34 @@
+"""The one stack that the end-to-end tests share: started from nothing, in paths with a space."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from stack import SUMMARY, Airflow, Stack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A started stack with the example project; nothing of it is left afterwards."""
+    root = tmp_path_factory.mktemp("a home")
+    stack = Stack(home=root / "gaiaflow home", project=root / "wine project", instance="e2e")
+    done = stack.run("workstation", "--project", str(stack.project))
+    summary = SUMMARY.search(done.stdout)
+    assert summary, done.stdout
+    assert int(summary[2]) > 0
+    assert summary[4] == "0"
+    yield stack
+    if stack.directory.exists():
+        stack.run("uninstall", "--yes")
+
+
+@pytest.fixture
+def airflow(stack: Stack) -> Airflow:
+    """Airflow's API, signed in."""
+    return Airflow(stack)

@@ -1,0 +1,286 @@
+"""A fresh machine's way: the stack is started, trains the example, survives kills and restarts, and is removed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+from stack import SUMMARY, Airflow, Mlflow, Stack, objects, wait_until
+
+SERVICES = {
+    "postgres",
+    "airflow-api-server",
+    "airflow-scheduler",
+    "airflow-dag-processor",
+    "airflow-triggerer",
+    "mlflow",
+    "minio",
+    "jupyter",
+}
+PACKAGE = "wine_project"
+BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+BROWSER_FLAGS += ["--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="session")
+def trained(stack: Stack) -> str:
+    """The id of a successful run of the example DAG."""
+    return Airflow(stack).run_dag(f"{PACKAGE}_example")
+
+
+def healthy(stack: Stack) -> bool:
+    return all(row["health"] == "healthy" for row in stack.services().values())
+
+
+def assert_all_there(stack: Stack, run_id: str) -> None:
+    """The DAG run, the MLflow run, the model and the artifact from before are still there."""
+    assert Airflow(stack).end_state(f"{PACKAGE}_example", run_id) == "success"
+    version = Mlflow(stack).latest_version(PACKAGE)
+    assert Mlflow(stack).get("runs/get", run_id=version["run_id"])["run"]["data"]["metrics"]
+    assert objects(stack)
+
+
+def test_every_service_is_healthy(stack: Stack) -> None:
+    services = stack.services()
+    assert set(services) == SERVICES
+    assert all(row["health"] == "healthy" and row["memory_bytes"] > 10**6 for row in services.values()), services
+
+
+def test_again_at_once_changes_nothing(stack: Stack) -> None:
+    done = stack.run("workstation", "--project", str(stack.project))
+    summary = SUMMARY.search(done.stdout)
+    assert summary
+    assert summary[2] == "0"
+    assert summary[4] == "0"
+
+
+def test_check_mode_on_the_converged_machine_changes_nothing(stack: Stack) -> None:
+    result = stack.json("workstation", "--project", str(stack.project), "--check", "--diff")
+    assert result["hosts"]["localhost"]["changed"] == 0
+
+
+def test_plan_on_a_fresh_machine_lists_changes_and_makes_none(tmp_path: Path) -> None:
+    fresh = Stack(home=tmp_path / "home", project=tmp_path / "project", instance="fresh")
+    result = fresh.json("plan", "workstation", "--project", str(fresh.project))
+    assert len(result["changes"]) >= 3
+    assert not fresh.project.exists()
+    assert not (fresh.home / "instances").exists()
+
+
+def test_example_dag_trains_and_registers_a_model(stack: Stack, trained: str) -> None:
+    version = Mlflow(stack).latest_version(PACKAGE)
+    run = Mlflow(stack).get("runs/get", run_id=version["run_id"])["run"]
+    assert run["data"]["params"]
+    metrics = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
+    assert any(0.8 < value <= 1 for value in metrics.values()), metrics
+    stored = objects(stack)
+    assert any(name.endswith("MLmodel") and size > 100 for name, size in stored.items()), stored
+    assert any(name.endswith(".png") and size > 1000 for name, size in stored.items()), stored
+
+
+def test_values_travel_between_tasks_unchanged_and_code_reloads(stack: Stack, airflow: Airflow) -> None:
+    value = {
+        "nested": {"list": [1, 2.5, None, True, {"deep": {"er": []}}]},
+        "none": None,
+        "float": 0.1,
+        "text": 'he said "hi"\n{{ jinja }} {% raw %} \'single\' {braces} ü',
+        "": "empty key",
+    }
+    code = stack.project / "src" / PACKAGE / "travel.py"
+    code.write_text(f"def send():\n    return {value!r}\n\n\ndef receive(value, literal):\n    return [value, literal]\n")
+    (stack.project / "dags" / f"{PACKAGE}_dags" / "travel_dag.py").write_text(
+        f"""import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
+from airflow.sdk import DAG
+from {PACKAGE}_dags.task_factory import task_factory
+
+with DAG("travel", schedule=None):
+    send = task_factory("send", "{PACKAGE}.travel:send")
+    receive = task_factory("receive", "{PACKAGE}.travel:receive", func_kwargs={{"literal": "{{{{ ds }}}}"}},
+                           xcom_pull_tasks={{"value": {{"task": "send"}}}})
+    send >> receive
+"""
+    )
+    run_id = airflow.run_dag("travel")
+    assert airflow.xcom("travel", run_id, "receive") == [value, "{{ ds }}"]
+    code.write_text(code.read_text().replace("return [value, literal]", "return 'changed'"))
+    run_id = airflow.run_dag("travel")
+    assert airflow.xcom("travel", run_id, "receive") == "changed"
+
+
+@pytest.mark.parametrize("notebook", ["mlflow_introduction.ipynb", "inference.ipynb"])
+def test_notebook_runs(stack: Stack, trained: str, notebook: str, tmp_path: Path) -> None:
+    source = stack.project / "notebooks" / notebook
+    copied = source.with_name(f"executed_{notebook}")
+    shutil.copy(source, copied)
+    command = [stack.program("jupyter", "jupyter"), "execute", str(copied)]
+    environment = {**stack.client_environment(), "PYTHONPATH": str(stack.project / "src")}
+    environment |= {"JUPYTER_RUNTIME_DIR": str(tmp_path), "IPYTHONDIR": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    copied.unlink()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_generated_projects_own_tests_pass(stack: Stack, tmp_path: Path) -> None:
+    python = stack.program("airflow", "python")
+    target = tmp_path / "pytest"
+    uv = [str(Path(__file__).parents[2] / ".venv/bin/uv"), "pip", "install", "--quiet", "--target", str(target), "pytest"]
+    subprocess.run([*uv, "--python", python], check=True, timeout=120)
+    environment = {**stack.environment, "PYTHONPATH": str(target), "AIRFLOW_HOME": str(tmp_path)}
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=stack.project, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_pages_open_in_a_browser(stack: Stack, trained: str) -> None:
+    from playwright.sync_api import sync_playwright
+
+    browser_program = shutil.which("chromium") or shutil.which("google-chrome")
+    assert browser_program, "Chromium is needed: apt-get install chromium"
+    credentials = stack.credentials
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_program, args=BROWSER_FLAGS)
+        page = browser.new_page()
+        page.goto(stack.url("airflow"))
+        page.fill("input[name=username]", credentials["airflow"]["user"])
+        page.fill("input[name=password]", credentials["airflow"]["password"])
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/", timeout=30000)
+        page.goto(stack.url("airflow", f"/dags/{PACKAGE}_example"))
+        page.wait_for_selector(f"text={PACKAGE}_example", timeout=30000)
+        page.goto(stack.url("mlflow", "/#/models"))
+        page.wait_for_selector(f"text={PACKAGE}", timeout=30000)
+        page.goto(stack.url("minio"))
+        page.fill("input[name=username]", credentials["minio"]["access_key"])
+        page.fill("input[name=password]", credentials["minio"]["secret_key"])
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=Buckets", timeout=30000)
+        page.goto(stack.url("jupyter", f"/lab?token={credentials['jupyter']['token']}"))
+        page.wait_for_selector("text=notebooks", timeout=60000)
+        browser.close()
+
+
+def test_only_loopback_is_listened_on(stack: Stack) -> None:
+    own = {process.pid for process in stack.processes()}
+    listening = [c for c in psutil.net_connections("inet") if c.pid in own and c.status == psutil.CONN_LISTEN]
+    assert len(listening) >= len(stack.record["ports"])
+    assert {connection.laddr.ip for connection in listening} <= {"127.0.0.1", "::1"}, listening
+
+
+def test_no_default_password_works(stack: Stack) -> None:
+    for password in ("admin", "airflow", "password", ""):
+        login = {"username": "admin", "password": password}
+        assert requests.post(stack.url("airflow", "/auth/token"), json=login, timeout=10).status_code in {401, 422}
+    assert requests.get(stack.url("airflow", "/api/v2/dags"), timeout=10).status_code == 401
+    assert requests.get(stack.url("jupyter", "/api/contents"), timeout=10).status_code == 403
+    assert requests.get(stack.url("s3", "/mlflow"), timeout=10).status_code == 403
+    assert "login" in requests.get(stack.url("minio"), timeout=10).url
+    # The servers behind the S3 gateway must not be a way around it.
+    ports = stack.record["ports"]
+    assert requests.get(f"http://127.0.0.1:{ports['filer']}/buckets/mlflow/", timeout=10).status_code == 401
+    written = requests.put(f"http://127.0.0.1:{ports['filer']}/buckets/mlflow/x", data=b"x", timeout=10)
+    assert written.status_code == 401
+
+
+def test_no_credential_is_seen(stack: Stack, trained: str) -> None:
+    commands = []
+    for process in psutil.process_iter():
+        try:
+            commands.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    texts = {f"command line {command[:60]}": command for command in commands}
+    files = [*stack.directory.glob("logs/**/*"), *(stack.home / "logs").glob("*"), *stack.directory.glob("data/airflow/logs/**/*")]
+    texts |= {str(file): file.read_text(errors="replace") for file in files if file.is_file()}
+    texts["services.json"] = (stack.directory / "config" / "services.json").read_text()
+    assert len(texts) > 20
+    # The access key is a user name, which S3's own log gives.
+    secrets = [secret for secret in stack.secrets if secret != stack.credentials["minio"]["access_key"]]
+    seen = [name for name, text in texts.items() if any(secret in text for secret in secrets)]
+    assert not seen
+    readable = [path for path in stack.home.rglob("*.json") if path.stat().st_mode & 0o077 and "environments" not in path.parts and "cache" not in path.parts]
+    assert not readable
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_killed_service_comes_back(stack: Stack, trained: str, name: str) -> None:
+    before = stack.services()[name]
+    assert before["health"] == "healthy"
+    pid = supervised_pid(stack, name)
+    psutil.Process(pid).send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    wait_until(lambda: supervised_pid(stack, name) not in {0, pid}, 10, f"{name} started again")
+    wait_until(lambda: healthy(stack), 15 - (time.monotonic() - killed), f"{name} healthy again")
+    assert_all_there(stack, trained)
+
+
+def supervised_pid(stack: Stack, name: str) -> int:
+    """The service's process, as supervisord's own command says."""
+    control = [stack.program("base", "supervisorctl"), "-c", str(stack.directory / "config" / "supervisord.conf")]
+    answer = subprocess.run([*control, "pid", name], capture_output=True, text=True).stdout.strip()
+    return int(answer) if answer.isdigit() else 0
+
+
+def test_stop_leaves_no_process_and_start_finds_everything(stack: Stack, trained: str) -> None:
+    stack.run("mlops", "--stop")
+    assert not list(stack.processes())
+    assert {row["state"] for row in stack.services().values()} == {"stopped"}
+    assert SUMMARY.search(stack.run("mlops", "--stop").stdout)[2] == "0"  # type: ignore[index]
+    stack.run("mlops", "--start")
+    assert healthy(stack)
+    assert_all_there(stack, trained)
+
+
+def test_one_service_restarts_alone(stack: Stack) -> None:
+    before = {name: supervised_pid(stack, name) for name in SERVICES}
+    stack.run("mlops", "--restart", "--service", "jupyter")
+    after = {name: supervised_pid(stack, name) for name in SERVICES}
+    assert {name for name in SERVICES if before[name] != after[name]} == {"jupyter"}
+
+
+def test_killed_supervisor_is_recovered_from(stack: Stack, trained: str) -> None:
+    supervisor = int((Path(stack.record["sockets"]) / "supervisord.pid").read_text())
+    psutil.Process(supervisor).kill()
+    stack.run("mlops", "--start")
+    assert healthy(stack)
+    assert_all_there(stack, trained)
+
+
+def test_conflicting_dependency_is_an_error_that_names_it(stack: Stack) -> None:
+    pyproject = stack.project / "pyproject.toml"
+    kept = pyproject.read_text()
+    pyproject.write_text(kept.replace("dependencies = [", 'dependencies = [\n    "sqlalchemy<1.4",', 1))
+    done = stack.run("mlops", "--start", ok=False)
+    pyproject.write_text(kept)
+    assert "sqlalchemy" in done.stdout + done.stderr
+    assert healthy(stack)
+
+
+def test_delete_volume_of_one_service_spares_the_others(stack: Stack, trained: str) -> None:
+    assert "--yes" in (refused := stack.run("mlops", "--restart", "--service", "mlflow", "-v", ok=False)).stdout + refused.stderr
+    stack.run("mlops", "--restart", "--service", "mlflow", "-v", "--yes")
+    answer = requests.get(stack.url("mlflow", "/api/2.0/mlflow/registered-models/search"), timeout=10).json()
+    assert not answer.get("registered_models")
+    assert Airflow(stack).end_state(f"{PACKAGE}_example", trained) == "success"
+    assert objects(stack)
+
+
+def test_uninstall_leaves_the_project_alone(stack: Stack) -> None:
+    refused = stack.run("uninstall", ok=False)
+    assert stack.directory.exists(), refused.stdout
+    stack.run("uninstall", "--yes")
+    assert not list(stack.processes())
+    assert not stack.directory.exists()
+    assert (stack.project / "dags").is_dir()
+    left: list[Any] = list((stack.home / "instances").iterdir()) if (stack.home / "instances").exists() else []
+    assert not left, json.dumps([str(path) for path in left])
