@@ -22,44 +22,62 @@ class Line(NamedTuple):
     text: str
 
 
-def tail(files: Mapping[str, Path], number: int) -> list[Line]:
+class Place(NamedTuple):
+    """A place in a log file, which may have been replaced since."""
+
+    inode: int
+    offset: int
+
+
+def ends(files: Mapping[str, Path]) -> dict[str, Place]:
+    """Returns where some programs' logs end now.
+
+    Args:
+        files: The log file of each program.
+    """
+    return {program: _end(path) for program, path in files.items()}
+
+
+def tail(files: Mapping[str, Path], number: int, places: Mapping[str, Place]) -> list[Line]:
     """Returns the last lines of some programs' logs, in the order of the times in them.
 
     Args:
         files: The log file of each program.
         number: How many lines, of all programs together.
+        places: Where each file ends.
     """
-    streams = [list(_timed(program, path, number)) for program, path in files.items()]
+    streams = [list(_timed(program, path, number, places[program].offset)) for program, path in files.items()]
     lines = [line for _time, line in merge(*streams, key=lambda timed: timed[0])]
     return lines[-number:] if number else []
 
 
-def follow(files: Mapping[str, Path]) -> Iterator[Line]:
+def follow(files: Mapping[str, Path], places: Mapping[str, Place]) -> Iterator[Line]:
     """Yields lines as they are added, without an end, through rotation and truncation.
 
     Args:
         files: The log file of each program.
+        places: Where to begin in each file.
     """
-    places = {program: _end(path) for program, path in files.items()}
+    current = dict(places)
     while True:
         for program, path in files.items():
-            places[program], lines = _added(path, *places[program])
+            current[program], lines = _added(path, current[program])
             yield from (Line(program, text) for text in lines)
         time.sleep(POLL_S)
 
 
-def _timed(program: str, path: Path, number: int) -> Iterator[tuple[str, Line]]:
+def _timed(program: str, path: Path, number: int, end: int) -> Iterator[tuple[str, Line]]:
     """A line without a time belongs to the one before it."""
     moment = ""
-    for text in _last(path, number):
+    for text in _last(path, number, end):
         found = TIME.search(text, 0, 80)
         moment = max(moment, found[0].replace("T", " ").replace(",", ".")) if found else moment
         yield moment, Line(program, text)
 
 
-def _last(path: Path, number: int) -> list[str]:
+def _last(path: Path, number: int, end: int) -> list[str]:
     with path.open("rb") as file:
-        place = file.seek(0, 2)
+        place = end
         data = b""
         while place > 0 and data.count(b"\n") <= number:
             size = min(BLOCK, place)
@@ -70,21 +88,20 @@ def _last(path: Path, number: int) -> list[str]:
     return list(islice(lines, max(0, len(lines) - number), None))
 
 
-def _end(path: Path) -> tuple[int, int]:
+def _end(path: Path) -> Place:
     state = path.stat()
-    return state.st_ino, state.st_size
+    return Place(state.st_ino, state.st_size)
 
 
-def _added(path: Path, inode: int, offset: int) -> tuple[tuple[int, int], list[str]]:
+def _added(path: Path, place: Place) -> tuple[Place, list[str]]:
     """Returns the new place and the whole lines between the old place and that."""
     try:
         with path.open("rb") as file:
-            new_inode, size = _end(path)
-            if new_inode != inode or size < offset:
-                offset = 0
+            inode, size = _end(path)
+            offset = place.offset if inode == place.inode and size >= place.offset else 0
             file.seek(offset)
             data = file.read()
     except FileNotFoundError:
-        return (inode, offset), []
+        return place, []
     whole = data.rfind(b"\n") + 1
-    return (new_inode, offset + whole), data[:whole].decode("utf-8", "replace").splitlines()
+    return Place(inode, offset + whole), data[:whole].decode("utf-8", "replace").splitlines()

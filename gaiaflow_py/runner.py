@@ -210,6 +210,8 @@ class _Run:
     def _on_poll(self) -> bool:
         """Called by ansible-runner a few times a second; when it returns True, the run is killed."""
         if not self._signum:
+            if not self._request.options.json:
+                import rich.table  # noqa: F401 (while Ansible is starting: the report will want it)
             if self._collector.result.tasks or isinstance(self._progress, progress.Terminal):
                 self._show()
             return False

@@ -182,7 +182,9 @@ def choose_ports(module: AnsibleModule, record: dict[str, Any], directory: Path,
     ports: dict[str, int] = {}
     for name, default in defaults.items():
         port = overrides.get(name, kept.get(name))
-        others = {one for other, number in {**kept, **ports}.items() if other != name for one in with_grpc(other, number)}
+        others = {
+            one for other, number in {**kept, **ports}.items() if other != name for one in with_grpc(other, number)
+        }
         internal = name in module.params["internal_ports"]
         if port is None and not internal and first_instance:
             port = default
@@ -217,7 +219,9 @@ def checked_project(path: str, check_mode: bool) -> str:
     if not project.is_dir():
         raise ValueError(f"There is no project directory {path!r}. `gaiaflow-setup new` makes one.")
     if not (project / "dags").is_dir():
-        raise ValueError(f"{path!r} is not a project: it has no directory 'dags'. `gaiaflow-setup new` makes a project.")
+        raise ValueError(
+            f"{path!r} is not a project: it has no directory 'dags'. `gaiaflow-setup new` makes a project."
+        )
     return str(project.resolve())
 
 

@@ -325,6 +325,8 @@ def supervisor_configuration(stack: Stack, definition: dict[str, Any], run_servi
     configuration["rpcinterface:supervisor"] = {
         "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
     }
+    # For people: `supervisorctl -c FILE status`.
+    configuration["supervisorctl"] = {"serverurl": f"unix://{plain(stack.socket)}"}
     for name, entry in definition["services"].items():
         command = [sys.executable, "-I", "-S", run_service, str(stack.directory / "config" / "services.json"), name]
         shared = {key: value for key, value in definition.items() if key not in {"services", "environments"}}

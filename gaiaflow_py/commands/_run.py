@@ -51,13 +51,14 @@ def confirm(question: str, *, yes: bool, as_json: bool) -> None:
 
     Raises:
         click.UsageError: Nobody can be asked.
-        click.Abort: The user said no.
+        click.ClickException: The user said no.
     """
     if yes:
         return
     if as_json or not sys.stdin.isatty():
         raise click.UsageError(f"{question} Nobody can be asked here: give --yes to agree.")
-    click.confirm(f"{question} Continue?", default=False, abort=True, err=True)
+    if not click.confirm(f"{question} Continue?", default=False, err=True):
+        raise click.ClickException("Nothing was deleted.")
 
 
 def project_path(project: str | None, *, local: bool, state: Literal["exists", "any"]) -> Path | None:

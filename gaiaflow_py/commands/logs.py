@@ -27,13 +27,14 @@ def command(service: str, follow: bool, lines: int, instance: str | None, as_jso
     if follow and as_json:
         raise click.UsageError("--follow has no end, so it can't be one JSON document: leave --json or --follow out.")
     files = load(instance or "default").logs(service)
-    last = logs.tail(files, lines)
+    places = logs.ends(files)
+    last = logs.tail(files, lines, places)
     if as_json:
         report.document({"service": service, "lines": [line._asdict() for line in last]})
         return
     _print(last, prefixed=len(files) > 1)
     if follow:
-        for line in logs.follow(files):
+        for line in logs.follow(files, places):
             _print([line], prefixed=len(files) > 1)
 
 

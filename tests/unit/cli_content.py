@@ -77,13 +77,25 @@ class Content:
         """Returns the command line that runs gaiaflow-setup."""
         return [sys.executable, "-m", "gaiaflow_py", *arguments]
 
-    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Runs gaiaflow-setup to its end, with nobody at the keyboard."""
-        options.setdefault("stdin", None if "input" in options else subprocess.DEVNULL)
+    def run(self, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs gaiaflow-setup to its end, with the given input and nobody at the keyboard."""
+        return self._run(self.command(*arguments), input)
+
+    def python(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a Python script that can import the package."""
+        return self._run([sys.executable, "-c", script, *arguments], None)
+
+    def _run(self, command: list[str], given: str | None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*arguments), env=self.environment, capture_output=True, text=True, check=False, timeout=90,
-            cwd=self.user, **{k: v for k, v in options.items() if v is not None},
-        )  # fmt: skip
+            command,
+            env=self.environment,
+            cwd=self.user,  # not the checkout: Python would import that one's package
+            input=given or "",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
+        )
 
     def json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         """Runs a command with --json and returns its document."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from cli_content import Content, content, wait_for
@@ -16,7 +17,8 @@ TELL = """
 - name: Keep what was handed over
   ansible.builtin.copy:
     dest: "{{ lookup('env', 'HOME') }}/handed-over"
-    content: "{{ hostvars[inventory_hostname] | dict2items | selectattr('key', 'match', 'mlops_') | items2dict | to_json }}"
+    content: >-
+      {{ hostvars[inventory_hostname] | dict2items | selectattr('key', 'match', 'mlops_') | items2dict | to_json }}
     mode: "0600"
 """
 
@@ -109,15 +111,17 @@ def test_wrong_input_is_refused_naming_the_value_and_what_is_allowed(
 
 
 def test_deleting_data_is_asked_for_and_no_is_the_default(content: Content) -> None:
-    import pty
-
     content.playbook("mlops", TELL)
-    for answer, code in ((b"\n", 130), (b"y\n", 0)):
+    for answer, code in ((b"\n", 1), (b"y\n", 0)):
         master, slave = pty.openpty()
         with subprocess.Popen(
-            content.command("mlops", "--stop", "-v"), stdin=slave, stderr=subprocess.PIPE, env=content.environment
+            content.command("mlops", "--stop", "-v"),
+            stdin=slave,
+            stderr=subprocess.PIPE,
+            env=content.environment,
+            cwd=content.user,
         ) as run:
-            Path(f"/proc/self/fd/{master}").write_bytes(answer)
+            os.write(master, answer)
             assert run.stderr is not None
             assert b"every object in S3" in run.stderr.read()
             assert run.wait(timeout=30) == code
@@ -155,7 +159,8 @@ SERVICES = """
     var: services
   vars:
     services:
-      - {name: airflow, state: running, health: healthy, url: "http://127.0.0.1:8080", uptime_s: 3700, memory_bytes: 104857600}
+      - {name: airflow, state: running, health: healthy, url: "http://127.0.0.1:8080", uptime_s: 3700,
+         memory_bytes: 104857600}
       - {name: mlflow, state: stopped, health: null, url: null, uptime_s: null, memory_bytes: null}
 """
 

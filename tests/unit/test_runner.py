@@ -17,7 +17,13 @@ from cli_content import Content, content, is_running, processes, wait_for
 __all__ = ["content"]
 
 OK = "- name: Say it\n  ansible.builtin.debug:\n    msg: hello"
-WRITE = "- name: Write it\n  ansible.builtin.copy:\n    dest: '{{ lookup(\"env\", \"HOME\") }}/written'\n    content: new\n    mode: '0600'"
+WRITE = """
+- name: Write it
+  ansible.builtin.copy:
+    dest: '{{ lookup("env", "HOME") }}/written'
+    content: new
+    mode: '0600'
+"""
 SLEEP = "- name: Work for long\n  ansible.builtin.command: sleep {seconds}\n  changed_when: true"
 
 

@@ -1,0 +1,83 @@
+# `make test` tests everything, the real stack included. Every path is relative: the checkout's own may hold a space.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := test
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: test unit e2e lint lock bench clean
+
+DEV := .venv-dev
+READY := $(DEV)/requirements.txt
+LOCKS := $(wildcard roles/mlops/files/locks/*.in)
+COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-annotate $(if $(UPGRADE),--upgrade)
+
+export PATH := $(CURDIR)/$(DEV)/bin:$(PATH)
+# Uncompiled, each start of Ansible takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
+# uv doesn't read pip's settings: this hands a mirror and its certificates on to it, and to the tests' own use of uv.
+define hand_over_pip_settings
+setting() { \
+	{ type -ap python3; echo .venv/bin/python; } | while IFS= read -r python; do \
+		"$$python" -m pip config get "global.$$1" 2>/dev/null && break; \
+	done || true; \
+}; \
+index=$${PIP_INDEX_URL:-$$(setting index-url)}; \
+extra=$${PIP_EXTRA_INDEX_URL:-$$(setting extra-index-url)}; \
+certificates=$${PIP_CERT:-$$(setting cert)}; \
+if [ -z "$${UV_DEFAULT_INDEX:-}$${UV_INDEX_URL:-}" ] && [ -n "$$index" ]; then \
+	export UV_DEFAULT_INDEX="$$index"; \
+fi; \
+if [ -z "$${UV_INDEX:-}$${UV_EXTRA_INDEX_URL:-}" ] && [ -n "$$extra" ]; then \
+	export UV_INDEX="$${extra//$$'\n'/ }" UV_INDEX_STRATEGY="$${UV_INDEX_STRATEGY:-unsafe-best-match}"; \
+fi; \
+if [ -z "$${SSL_CERT_FILE:-}" ] && [ -n "$$certificates" ]; then \
+	export SSL_CERT_FILE="$$certificates"; \
+fi
+endef
+
+test: lint ## everything; ends with pytest's summary
+	@$(hand_over_pip_settings); python -m pytest tests
+
+unit: $(READY) ## without the stack: a minute
+	@$(hand_over_pip_settings); python -m pytest tests/unit
+
+e2e: $(READY) ## the real stack, in a temporary home
+	@$(hand_over_pip_settings); python -m pytest tests/e2e
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	mypy --strict
+	yamllint --strict .
+	ansible-lint
+	shellcheck gaiaflow-setup .ci/run
+
+lock: .venv/requirements.txt ## brings the lock files up to their inputs; UPGRADE=1 takes the newest versions allowed
+	@$(hand_over_pip_settings); for input in $(LOCKS); do \
+		echo "$${input%.in}.txt"; \
+		$(COMPILE) "$$input" --output-file "$${input%.in}.txt"; \
+	done; \
+	echo requirements/cli.txt; \
+	$(COMPILE) pyproject.toml --output-file requirements/cli.txt; \
+	echo requirements/dev.txt; \
+	$(COMPILE) pyproject.toml --group dev --constraints requirements/cli.txt --output-file requirements/dev.txt
+
+bench: $(READY) ## measures what bench/RESULTS.md holds
+	@$(hand_over_pip_settings); python bench/run.py
+
+clean: ## removes what make, the launcher and the tests have made here; a running stack and its data stay
+	rm -rf .venv .venv-dev .venv.lock .cache .ansible .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/requirements.txt: requirements/cli.txt
+	@./gaiaflow-setup --version >/dev/null
+	@touch $@
+
+$(READY): requirements/dev.txt | .venv/requirements.txt
+	@echo "making $(DEV)..."
+	@$(hand_over_pip_settings); \
+	.venv/bin/uv venv --quiet --no-project --clear --python .venv/bin/python $(DEV); \
+	.venv/bin/uv pip sync --quiet --no-config --require-hashes --python $(DEV)/bin/python $<
+	@cp $< $@
