@@ -40,7 +40,7 @@ endef
 test: lint ## everything; ends with pytest's summary
 	@$(hand_over_pip_settings); python -m pytest tests
 
-unit: $(READY) ## without the stack: a minute
+unit: $(READY) ## without the stack: minutes
 	@$(hand_over_pip_settings); python -m pytest tests/unit
 
 e2e: $(READY) ## the real stack, in a temporary home

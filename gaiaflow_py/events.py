@@ -119,7 +119,7 @@ class Collector:
             self.result.task = data.get("task") or data.get("name", "")
             self.result.tasks += 1
         elif name == "runner_on_file_diff":
-            self._diffs[_key(data)] = str(event.get("stdout", "")).strip()
+            self._diffs[_key(data)] = _diff_text(str(event.get("stdout", "")))
         elif name in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
             self._ended(name, data)
         elif name == "playbook_on_stats":
@@ -215,3 +215,9 @@ def _details(res: Mapping[str, Any]) -> str:
     details = res.get("details") or res.get("stderr") or res.get("module_stderr") or res.get("stdout") or ""
     lines = details if isinstance(details, list) else str(details).strip().splitlines()
     return "\n".join(str(line) for line in lines[-DETAIL_LINES:])
+
+
+def _diff_text(stdout: str) -> str:
+    """The difference alone, without the task's banner and a terminal's line ends."""
+    lines = stdout.replace("\r\n", "\n").strip().splitlines()
+    return "\n".join(line for line in lines if not line.startswith("TASK [")).strip()

@@ -31,7 +31,7 @@ class LazyGroup(click.Group):
         options: What click's own group takes.
     """
 
-    def __init__(self, *, offered: Sequence[str] = tuple(COMMANDS), **options: Any) -> None:  # noqa: ANN401 (click's own)
+    def __init__(self, *, offered: Sequence[str] = tuple(COMMANDS), **options: Any) -> None:
         super().__init__(**options)
         self.offered = offered
 

@@ -36,7 +36,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(*(column.capitalize() for column in columns), box=None, pad_edge=False, header_style="bold")
+    grid = Table(
+        *(column[:1].upper() + column[1:] for column in columns), box=None, pad_edge=False, header_style="bold"
+    )
     for row in rows:
         grid.add_row(*(Text(cell, overflow="fold") for cell in row))
     Console(width=None if sys.stdout.isatty() else WIDE, highlight=False).print(grid)

@@ -157,7 +157,13 @@ class _Run:
         return KILLED if runner.rc is None else int(runner.rc)
 
     def _variables(self) -> dict[str, Any]:
-        return {**self._request.variables, **self._request.options.extra_vars}
+        given, extra = self._request.variables, self._request.options.extra_vars
+        merged = {
+            name: {**given[name], **value}
+            for name, value in extra.items()
+            if isinstance(value, dict) and isinstance(given.get(name), dict)
+        }
+        return {**given, **extra, **merged}
 
     def _command(self) -> list[str]:
         options = self._request.options
@@ -182,6 +188,7 @@ class _Run:
             "ANSIBLE_NOCOLOR": "True",
             "ANSIBLE_STDOUT_CALLBACK": "",
             "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING", "True"),
+            "GAIAFLOW_HOME": str(home()),
             "GAIAFLOW_PROGRESS_FILE": str(self._private / "progress"),
         }
         if self._request.is_local:

@@ -127,7 +127,7 @@ def pip_setting(name: str) -> str | None:
 
 
 def uv_environment(cache: str) -> dict[str, str]:
-    """uv's settings: the user's own where there are any, and otherwise the mirror and certificates that pip is given."""
+    """What uv is told: the user's own settings, and otherwise the mirror and certificates that pip is given."""
     settings = {"UV_CACHE_DIR": cache, "UV_NO_PROGRESS": "1", "UV_LINK_MODE": "hardlink", "UV_HTTP_TIMEOUT": "120"}
     index, certificates = pip_setting("index_url"), pip_setting("cert")
     if index:

@@ -64,6 +64,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -72,10 +73,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, locked, read_json, write_private
 
+INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 PORT_RANGE = range(1, 65536)
 # SeaweedFS listens for gRPC this far above these ports.
 GRPC_OFFSET = 10000
 PORTS_WITH_GRPC = {"s3", "minio", "filer", "volume", "master"}
+CLASHING_ADDRESSES = {"127.0.0.1", "0.0.0.0", "::", "::1"}
 SUBDIRECTORIES = ("config", "data", "logs", "workspace/dags")
 # The kernel allows 107 bytes for a socket's path; the longest name that is put there has 20.
 LONGEST_SOCKET_DIRECTORY = 85
@@ -91,8 +94,10 @@ def listeners() -> dict[int, int | None]:
 
     found: dict[int, int | None] = {}
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.ip in {"127.0.0.1", "0.0.0.0", "::", "::1"}:
-            found[connection.laddr.port] = connection.pid or found.get(connection.laddr.port)
+        if connection.status == psutil.CONN_LISTEN and connection.laddr:
+            address, port = connection.laddr
+            if address in CLASHING_ADDRESSES:
+                found[port] = connection.pid or found.get(port)
     return found
 
 
@@ -168,6 +173,8 @@ def checked_overrides(overrides: dict[str, Any], known: dict[str, int]) -> dict[
             raise ValueError(f"There is no port named {name!r}; the ports are {', '.join(known)}.")
         if not str(value).isdigit() or int(value) not in PORT_RANGE:
             raise ValueError(f"{value!r} is no port for {name}: a port is a whole number from 1 to 65535.")
+        if max(with_grpc(name, int(value))) not in PORT_RANGE:
+            raise ValueError(f"Port {value} is too high for {name}: {GRPC_OFFSET} above it must be a port, too.")
         checked[name] = int(value)
     return checked
 
@@ -323,8 +330,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    home = Path(module.params["home"]).absolute()
-    directory = home / "instances" / module.params["name"]
+    home, name = Path(module.params["home"]).absolute(), module.params["name"]
+    if not INSTANCE_NAME.fullmatch(name):
+        module.fail_json(msg=f"{name!r} is no instance's name: up to 31 lower-case letters, digits and hyphens are.")
+    directory = home / "instances" / name
     try:
         if module.params["state"] == "query" or module.check_mode:
             result = ensure_instance(module, home, directory)
@@ -336,7 +345,7 @@ def main() -> None:
     except Taken as error:
         module.fail_json(
             msg=str(error),
-            hint="End that process, or give the service another port: -e 'mlops_port_overrides={\"NAME\": PORT}'"
+            hint='End that process, or give the service another port: -e \'{"mlops_port_overrides": {"NAME": PORT}}\''
             " (for JupyterLab also -j PORT). `--instance NAME` makes a second stack on free ports.",
         )
     except (ValueError, OSError) as error:

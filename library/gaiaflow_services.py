@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: gaiaflow_services
 short_description: Start, stop, restart and query the services that run under supervisord
 description:
-  - Writes config/services.json, which files/native/run_service.py reads, and config/supervisord.conf from the definition.
+  - Writes config/services.json, which run_service.py reads, and config/supervisord.conf.
   - Runs with the Python of the environment that holds supervisor, psutil and botocore.
   - C(started) starts what is not running, applies changed definitions and nothing else, and returns when every service
     answers its health check. All start at once; a service waits by itself for those it needs.
@@ -68,6 +68,7 @@ import http.client
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -85,6 +86,11 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, locked, read_json, report_progress, write_private
 
+# The stack must not depend on the shell that happened to start it: AIRFLOW__*, AWS_PROFILE or PYTHONPATH stay outside.
+INHERITED = re.compile(
+    r"HOME|USER|LOGNAME|SHELL|PATH|TMPDIR|TZ|LANG|LC_\w+|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy"
+    r"|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
+)
 POLL_SECONDS = 0.15
 PROBE_SECONDS = 3
 LOG_LINES = 15
@@ -153,7 +159,7 @@ class Stack:
 
     @property
     def supervisor(self) -> Any:
-        """supervisord's XML-RPC interface."""
+        """Supervisord's XML-RPC interface."""
         from supervisor.xmlrpc import SupervisorTransport
 
         transport = SupervisorTransport(None, None, f"unix://{self.socket}")
@@ -306,13 +312,14 @@ def status(stack: Stack) -> list[dict[str, Any]]:
 # ---- Configuration
 
 
-def supervisor_configuration(stack: Stack, definition: dict[str, Any], run_service: str, stop_timeout: int) -> str:
-    """supervisord's configuration file for these services."""
+def supervisor_configuration(stack: Stack, definition: dict[str, Any], stop_timeout: int) -> str:
+    """Supervisord's configuration file for these services."""
 
     def plain(text: object) -> str:
         return str(text).replace("%", "%%")
 
-    logs, configuration = stack.directory / "logs", configparser.RawConfigParser()
+    config, logs = stack.directory / "config", stack.directory / "logs"
+    configuration = configparser.RawConfigParser()
     configuration["unix_http_server"] = {"file": plain(stack.socket), "chmod": "0600"}
     configuration["supervisord"] = {
         "logfile": plain(logs / "supervisord.log"),
@@ -328,7 +335,7 @@ def supervisor_configuration(stack: Stack, definition: dict[str, Any], run_servi
     # For people: `supervisorctl -c FILE status`.
     configuration["supervisorctl"] = {"serverurl": f"unix://{plain(stack.socket)}"}
     for name, entry in definition["services"].items():
-        command = [sys.executable, "-I", "-S", run_service, str(stack.directory / "config" / "services.json"), name]
+        command = [sys.executable, "-I", "-S", str(config / "run_service.py"), str(config / "services.json"), name]
         shared = {key: value for key, value in definition.items() if key not in {"services", "environments"}}
         content = json.dumps([entry, definition["environments"][entry["environment"]], shared], sort_keys=True)
         configuration[f"program:{name}"] = {
@@ -359,11 +366,15 @@ def configure(stack: Stack, module: AnsibleModule) -> list[dict[str, str]]:
     definition = module.params["definition"]
     if not definition:
         return []
-    supervisor = supervisor_configuration(
-        stack, definition, module.params["run_service"], module.params["stop_timeout"]
-    )
+    supervisor = supervisor_configuration(stack, definition, module.params["stop_timeout"])
     differences = []
-    for name, text in (("services.json", json.dumps(definition, indent=2) + "\n"), ("supervisord.conf", supervisor)):
+    files = {
+        "services.json": json.dumps(definition, indent=2) + "\n",
+        # A copy of our own: a killed service must come back though the checkout has moved.
+        "run_service.py": Path(module.params["run_service"]).read_text(),
+        "supervisord.conf": supervisor,
+    }
+    for name, text in files.items():
         path = stack.directory / "config" / name
         before = path.read_text() if path.exists() else ""
         if before != text:
@@ -381,7 +392,8 @@ def start_supervisor(stack: Stack) -> None:
     """Starts supervisord, after ending what one that was killed may have left running."""
     end_leftovers(stack, grace=5)
     Path(stack.socket).unlink(missing_ok=True)
-    environment = {**os.environ, INSTANCE_VARIABLE: str(stack.directory)}
+    environment = {key: value for key, value in os.environ.items() if INHERITED.fullmatch(key)}
+    environment[INSTANCE_VARIABLE] = str(stack.directory)
     configuration = str(stack.directory / "config" / "supervisord.conf")
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", configuration]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/")

@@ -19,8 +19,11 @@ def command(*, options: RunOptions, instance: str | None) -> int:
     The exit code is 0 when the question could be answered, whatever the answer is: a stopped stack is no error.
     """
     from gaiaflow_py import report, runner
+    from gaiaflow_py.instance import load
     from gaiaflow_py.request import Stack
 
+    if options.inventory is None:
+        load(instance or "default")
     request = Stack(instance=instance).status(options)
     result = runner.run(request)
     if options.json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,11 +14,10 @@ if TYPE_CHECKING:
 
 
 @opts.command("uninstall", "uninstall", "uninstall --instance second --yes")
-@opts.instance_option
-@click.option("--keep-data", is_flag=True, help="Leave the services' data where it is.")
+@click.option("--instance", type=opts.InstanceName(), help="The one instance to remove.  [default: all of them]")
 @opts.yes_option
 @opts.run_options()
-def command(*, options: RunOptions, instance: str | None, keep_data: bool, yes: bool) -> int:
+def command(*, options: RunOptions, instance: str | None, yes: bool) -> int:
     """Remove the stack from this machine: processes, environments, data and logs.
 
     Without --instance, all instances go, and everything else that gaiaflow-setup keeps. Projects stay.
@@ -28,14 +27,12 @@ def command(*, options: RunOptions, instance: str | None, keep_data: bool, yes: 
     from gaiaflow_py.request import Request
 
     chosen = (instance,) if instance else tuple(sorted({"default", *names()}))
-    if not (keep_data or options.check):
+    if not options.check:
         what = f"instance '{instance}'" if instance else "all instances"
         place = f" in {paths.home()}" if options.inventory is None else ""
         question = f"This deletes {what}{place}: Airflow's runs, MLflow's experiments and models, every object in S3."
         _run.confirm(question, yes=yes, as_json=options.json)
-    variables: dict[str, Any] = {"mlops_delete_volumes": not keep_data}
-    if instance:
-        variables["mlops_instance"] = instance
+    variables = {"uninstall_instance": instance} if instance else {}
     request = Request(
         "uninstall",
         "uninstall",

@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from gaiaflow_py.request import RunOptions
 
 
-@opts.command(
-    "workstation", "workstation --project ~/my-project", "workstation -i inventory/fleet.yml --limit new-laptops"
-)
+@opts.command("workstation", "workstation --project ~/my-project", "workstation --instance second --check --diff")
 @opts.project_option("The project to wire to the stack; an example project is made there if it is absent.")
 @opts.instance_option
 @opts.jupyter_port_option

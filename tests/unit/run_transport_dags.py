@@ -30,7 +30,8 @@ def expand(value: str, known: dict[str, str]) -> str:
 
 
 def run_pod(operator: KubernetesPodOperator, context: Any) -> Any:
-    pod = ApiClient().sanitize_for_serialization(operator.build_pod_request_obj(context, dry_run=True))
+    client: Any = ApiClient()
+    pod = client.sanitize_for_serialization(operator.build_pod_request_obj(context, dry_run=True))
     PODS[operator.task_id] = {
         "pod": pod, "in_cluster": operator.in_cluster, "config_file": operator.config_file, "retries": operator.retries
     }  # fmt: skip

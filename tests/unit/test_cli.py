@@ -64,7 +64,9 @@ def test_the_project_is_handed_over_with_its_whole_path(content: Content) -> Non
 
 
 def test_uninstall_hands_over_what_to_delete(content: Content) -> None:
-    assert handed_over(content, "uninstall", "--keep-data", playbook="uninstall") == {"mlops_delete_volumes": False}
+    assert handed_over(content, "uninstall", "--yes", playbook="uninstall") == {}
+    expected = {"uninstall_instance": "second"}
+    assert handed_over(content, "uninstall", "--yes", "--instance", "second", playbook="uninstall") == expected
 
 
 @pytest.mark.parametrize(

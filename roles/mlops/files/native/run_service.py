@@ -22,11 +22,6 @@ from typing import Any
 PLACEHOLDER = re.compile(r"@\{([\w.]+)\}")
 CAPABILITY_BITS = {"dac_read_search": 2, "dac_override": 1}
 POLL_SECONDS = 0.05
-# A service must not depend on the shell that happened to start it: AIRFLOW__*, AWS_PROFILE or PYTHONPATH stay outside.
-INHERITED = re.compile(
-    r"HOME|USER|LOGNAME|SHELL|PATH|TMPDIR|TZ|LANG|LC_\w+|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy"
-    r"|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|GAIAFLOW_\w+"
-)
 
 
 def fill_in(text: str, credentials: dict[str, Any]) -> str:
@@ -42,7 +37,7 @@ def fill_in(text: str, credentials: dict[str, Any]) -> str:
 
 
 def wait_for(port: int) -> None:
-    """Blocks until something on loopback accepts connections on the port; supervisord bounds the wait by stopping us."""
+    """Blocks until something on loopback accepts connections; supervisord bounds the wait by stopping us."""
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -92,8 +87,8 @@ def drop_root(user_id: int) -> list[str]:
 
 
 def service_environment(service: dict[str, Any], directory: str, credentials: dict[str, Any]) -> dict[str, str]:
-    """The service's whole environment: what the session is allowed to decide, and then what the catalogue says."""
-    environment = {key: value for key, value in os.environ.items() if INHERITED.fullmatch(key)}
+    """The service's whole environment: supervisord's, and then what the catalogue says."""
+    environment = dict(os.environ)
     environment["PATH"] = f"{directory}/bin:{environment.get('PATH', os.defpath)}"
     loopback = "127.0.0.1,localhost"
     for key in ("NO_PROXY", "no_proxy"):
