@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: the record of one instance of the stack: its directory, ports, project and credentials."""
+"""Ansible module: what one instance of the stack has before its services start: ports, credentials, environments."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ short_description: Keep the record of an instance of the stack
 description:
   - Makes the instance's directories, gives it ports that are free and keeps them, and generates its credentials
     into a file that only its owner reads. No credential is returned.
+  - Makes the Python environments that its services run in, from hashed lock files, in parallel.
+  - All in one module, since every task of a run that has nothing to do costs a third of a second.
   - The first instance takes the default ports; a port that is taken is an error that names the process.
     Every further instance takes the next free ones.
 options:
@@ -47,6 +49,18 @@ options:
     type: list
     elements: str
     default: []
+  environments:
+    description: The Python environments by name, and whether each holds the project's dependencies, too.
+    type: dict
+    default: {}
+  locks:
+    description: Directory of the environments' lock files, NAME.txt each.
+    type: path
+    default: ""
+  uv:
+    description: The uv program.
+    type: path
+    default: ""
 """
 
 RETURN = r"""
@@ -55,9 +69,17 @@ record:
   returned: always
   type: dict
 environments:
-  description: The directories of the Python environments that the instance runs on; empty where it never started.
-  returned: when the state is query
+  description: The directories of the instance's Python environments by name; when queried, of those it runs on now.
+  returned: always
   type: dict
+site_packages:
+  description: The directory of each environment's packages by name.
+  returned: when the state is present
+  type: dict
+to_make:
+  description: Whether an environment was missing.
+  returned: when the state is present
+  type: bool
 """
 
 import base64
@@ -72,6 +94,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, locked, read_json, write_private
+from ansible.module_utils.gaiaflow_environments import Failed, describe_all, ensure
 
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 PORT_RANGE = range(1, 65536)
@@ -315,6 +338,20 @@ def ensure_instance(module: AnsibleModule, home: Path, directory: Path) -> dict[
     return {"changed": changed, "record": wanted, "diff": diff}
 
 
+def ensure_environments(module: AnsibleModule, home: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Makes the environments that are missing and returns where all of them are."""
+    root, project = home / "environments", record["project"] or ""
+    environments = describe_all(root, Path(module.params["locks"]), module.params["environments"], project)
+    to_make = not all(environment.complete for environment in environments)
+    if to_make and not module.check_mode:
+        ensure(root, environments, module.params["uv"], str(home / "cache" / "uv"))
+    return {
+        "environments": {environment.name: str(environment.directory) for environment in environments},
+        "site_packages": {environment.name: environment.site_packages for environment in environments},
+        "to_make": to_make,
+    }
+
+
 def main() -> None:
     """Runs the module."""
     module = AnsibleModule(
@@ -327,6 +364,9 @@ def main() -> None:
             "port_overrides": {"type": "dict", "default": {}},
             "needed_ports": {"type": "list", "elements": "str", "default": []},
             "internal_ports": {"type": "list", "elements": "str", "default": []},
+            "environments": {"type": "dict", "default": {}},
+            "locks": {"type": "path", "default": ""},
+            "uv": {"type": "path", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -342,6 +382,15 @@ def main() -> None:
             # One lock for all instances: two that start at once must not be given the same ports.
             with locked(home / ".lock"):
                 result = ensure_instance(module, home, directory)
+        if module.params["state"] == "present":
+            made = ensure_environments(module, home, result["record"])
+            result = {**result, **made, "changed": result["changed"] or made["to_make"]}
+    except Failed as error:
+        module.fail_json(
+            msg=str(error),
+            hint="A package that cannot be downloaded needs the network or a mirror (pip's and uv's settings are used)."
+            " A conflict needs another version in the project's pyproject.toml. Nothing that ran was changed.",
+        )
     except Taken as error:
         module.fail_json(
             msg=str(error),

@@ -1,58 +1,10 @@
-#!/usr/bin/python
-"""Ansible module: the services' Python environments, each from its hashed lock file."""
+"""The services' Python environments, each from its hashed lock file.
+
+Each stands in a directory named after a digest of all that went into it, so that one that exists is right, a change
+makes a new one beside it, and instances with the same needs share one.
+"""
 
 from __future__ import annotations
-
-DOCUMENTATION = r"""
-module: gaiaflow_environments
-short_description: Make Python environments from hashed lock files
-description:
-  - Each environment stands in a directory named after a digest of all that went into it, so that one that exists is
-    right, a change makes a new one beside it, and instances with the same needs share one.
-  - All that are missing are made at once, in parallel.
-options:
-  root:
-    description: Directory of the environments.
-    type: path
-    required: true
-  locks:
-    description: Directory of the lock files, NAME.txt each.
-    type: path
-    required: true
-  names:
-    description: The environments that are needed.
-    type: list
-    elements: str
-    required: true
-  uv:
-    description: The uv program.
-    type: path
-    required: true
-  cache:
-    description: uv's cache directory, unless UV_CACHE_DIR is set.
-    type: path
-    required: true
-  project:
-    description: Directory of a project whose dependencies are installed too, into those of C(with_project).
-    type: str
-    default: ""
-  with_project:
-    description: The environments that run the project's code.
-    type: list
-    elements: str
-    default: []
-"""
-
-RETURN = r"""
-environments:
-  description: The directory of each environment by name.
-  returned: always
-  type: dict
-site_packages:
-  description: The directory of each environment's packages by name.
-  returned: always
-  type: dict
-"""
 
 import configparser
 import hashlib
@@ -61,11 +13,11 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import locked, read_json, report_progress
 
 COMPLETE = ".complete"
@@ -108,13 +60,11 @@ def project_dependencies(project: str) -> tuple[str, ...]:
     return tuple(content.get("project", {}).get("dependencies", []))
 
 
-def describe(module: AnsibleModule, name: str, dependencies: tuple[str, ...]) -> Environment:
-    """The environment of that name, in the directory that its content decides."""
-    lock = Path(module.params["locks"]) / f"{name}.txt"
-    wanted = dependencies if name in module.params["with_project"] else ()
-    content = "\n".join([sys.version, lock.read_text(), *wanted])
+def describe(root: Path, lock: Path, dependencies: tuple[str, ...]) -> Environment:
+    """The environment of that lock file, in the directory that its content decides."""
+    content = "\n".join([sys.version, lock.read_text(), *dependencies])
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
-    return Environment(name, lock, wanted, Path(module.params["root"]) / f"{name}-{digest}")
+    return Environment(lock.stem, lock, dependencies, root / f"{lock.stem}-{digest}")
 
 
 def pip_setting(name: str) -> str | None:
@@ -191,43 +141,39 @@ def remove_unused(root: Path, environments: list[Environment]) -> None:
             shutil.rmtree(directory)
 
 
-def main() -> None:
-    """Runs the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "root": {"type": "path", "required": True},
-            "locks": {"type": "path", "required": True},
-            "names": {"type": "list", "elements": "str", "required": True},
-            "uv": {"type": "path", "required": True},
-            "cache": {"type": "path", "required": True},
-            "project": {"type": "str", "default": ""},
-            "with_project": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
-    root = Path(module.params["root"])
-    try:
-        dependencies = project_dependencies(module.params["project"])
-        environments = [describe(module, name, dependencies) for name in module.params["names"]]
-        changed = not all(environment.complete for environment in environments)
-        if changed and not module.check_mode:
-            root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with locked(root / ".lock"):
-                missing = [environment for environment in environments if not environment.complete]
-                make_all(missing, module.params["uv"], uv_environment(module.params["cache"]))
-                remove_unused(root, environments)
-    except (Failed, OSError) as error:
-        module.fail_json(
-            msg=str(error),
-            hint="A package that cannot be downloaded needs the network or a mirror (pip's and uv's settings are used)."
-            " A conflict needs another version in the project's pyproject.toml. Nothing that ran was changed.",
-        )
-    module.exit_json(
-        changed=changed,
-        environments={environment.name: str(environment.directory) for environment in environments},
-        site_packages={environment.name: environment.site_packages for environment in environments},
-    )
+def describe_all(root: Path, locks: Path, names: Mapping[str, bool], project: str) -> list[Environment]:
+    """The environments that an instance needs.
+
+    Args:
+        root: The directory of all environments.
+        locks: The directory of their lock files.
+        names: The environments, and whether each runs the project's code and so needs its dependencies.
+        project: The project's directory.
+
+    Raises:
+        Failed: The project's pyproject.toml cannot be read.
+    """
+    dependencies = project_dependencies(project)
+    return [
+        describe(root, locks / f"{name}.txt", dependencies if runs_project else ())
+        for name, runs_project in names.items()
+    ]
 
 
-if __name__ == "__main__":
-    main()
+def ensure(root: Path, environments: list[Environment], uv: str, cache: str) -> None:
+    """Makes those that are missing, and removes what no instance uses any more.
+
+    Args:
+        root: The directory of all environments.
+        environments: Those that are needed.
+        uv: The uv program.
+        cache: uv's cache directory, unless UV_CACHE_DIR is set.
+
+    Raises:
+        Failed: uv could not make one; what it said is the message.
+    """
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with locked(root / ".lock"):
+        missing = [environment for environment in environments if not environment.complete]
+        make_all(missing, uv, uv_environment(cache))
+        remove_unused(root, environments)
