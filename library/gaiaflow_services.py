@@ -21,8 +21,8 @@ options:
     description: The catalogue of services and what they share; needed to start, and kept in config/services.json.
     type: dict
     default: {}
-  run_service:
-    description: The program that becomes a service; needed to start.
+  programs:
+    description: Directory of run_service.py, the program that becomes a service, and of its like; needed to start.
     type: path
     default: ""
   socket:
@@ -91,7 +91,7 @@ INHERITED = re.compile(
     r"HOME|USER|LOGNAME|SHELL|PATH|TMPDIR|TZ|LANG|LC_\w+|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy"
     r"|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
 )
-POLL_SECONDS = 0.15
+POLL_SECONDS = 0.25
 PROBE_SECONDS = 3
 LOG_LINES = 15
 # A service that supervisord has had to start this often within one start is not going to come up.
@@ -370,8 +370,8 @@ def configure(stack: Stack, module: AnsibleModule) -> list[dict[str, str]]:
     differences = []
     files = {
         "services.json": json.dumps(definition, indent=2) + "\n",
-        # A copy of our own: a killed service must come back though the checkout has moved.
-        "run_service.py": Path(module.params["run_service"]).read_text(),
+        # Copies of our own: a killed service must come back though the checkout has moved.
+        **{program.name: program.read_text() for program in Path(module.params["programs"]).glob("*.py")},
         "supervisord.conf": supervisor,
     }
     for name, text in files.items():
@@ -605,7 +605,7 @@ def main() -> None:
             "socket": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["started", "stopped", "restarted", "query"], "required": True},
             "definition": {"type": "dict", "default": {}},
-            "run_service": {"type": "path", "default": ""},
+            "programs": {"type": "path", "default": ""},
             "services": {"type": "list", "elements": "str", "default": []},
             "start_timeout": {"type": "int", "default": 120},
             "stop_timeout": {"type": "int", "default": 15},

@@ -99,6 +99,13 @@ def service_environment(service: dict[str, Any], directory: str, credentials: di
     return environment
 
 
+def preloading(service: dict[str, Any], directory: str) -> list[str]:
+    """What stands before the command of a Python program that starts faster in preloaded.py."""
+    if "preload" not in service:
+        return []
+    return [f"{directory}/bin/python", str(Path(__file__).with_name("preloaded.py")), ",".join(service["preload"])]
+
+
 def prepare(service: dict[str, Any], prefix: list[str], environment: dict[str, str]) -> None:
     """Runs the preparation once per version; services that share a stamp wait for the first of them to finish."""
     preparation = service.get("prepare")
@@ -123,7 +130,8 @@ def main(services_file: str, name: str) -> None:
     credentials = json.loads(Path(description["credentials"]).read_text())
     os.umask(0o077)
 
-    environment = service_environment(service, description["environments"][service["environment"]], credentials)
+    environment_directory = description["environments"][service["environment"]]
+    environment = service_environment(service, environment_directory, credentials)
     for file in service.get("files", []):
         write_private(Path(file["path"]), fill_in(file["text"], credentials))
     prefix: list[str] = []
@@ -138,7 +146,7 @@ def main(services_file: str, name: str) -> None:
         wait_for(int(description["services"][need]["port"]))
     prepare(service, prefix, environment)
 
-    command = [*prefix, *map(str, service["command"])]
+    command = [*prefix, *preloading(service, environment_directory), *map(str, service["command"])]
     os.chdir(description["working_directory"])
     os.execvpe(command[0], command, environment)
 
