@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from stack import CHECKOUT, SUMMARY, Stack, wait_until
+from stack import CHECKOUT, SUMMARY, Airflow, Stack, wait_until
 
 ORDINARY_USER = "gaiaflow-tester"
 
@@ -125,6 +125,9 @@ def test_ordinary_user_gets_the_same_from_a_clone(ordinary_user: str) -> None:
         assert again
         assert again[2] == "0"
         assert (home / "demo" / "dags").is_dir()
+        stack = Stack(home=home / ".local/share/gaiaflow", project=home / "demo", instance="ordinary")
+        assert {process.username() for process in stack.processes()} == {ordinary_user}
+        Airflow(stack).run_dag("demo_example")
         run("uninstall", "--yes")
     finally:
         subprocess.run(["pkill", "-KILL", "-u", ordinary_user], check=False)
