@@ -177,7 +177,7 @@ class Collector:
         self.result.failures = [f for f in self.result.failures if self.result.hosts[f.host].failed]
 
     def _place_services(self) -> None:
-        for host, services in self._services.items():
+        for host, services in sorted(self._services.items()):
             place = {"host": host} if len(self._services) > 1 else {}
             self.result.services += [place | service for service in services]
 

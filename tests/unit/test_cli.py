@@ -18,7 +18,8 @@ TELL = """
   ansible.builtin.copy:
     dest: "{{ lookup('env', 'HOME') }}/handed-over"
     content: >-
-      {{ hostvars[inventory_hostname] | dict2items | selectattr('key', 'match', 'mlops_') | items2dict | to_json }}
+      {{ hostvars[inventory_hostname] | dict2items | selectattr('key', 'match', 'mlops_|uninstall_') | items2dict
+         | to_json }}
     mode: "0600"
 """
 
@@ -168,16 +169,22 @@ SERVICES = """
 
 
 def test_status_is_a_table_or_a_document(content: Content) -> None:
+    content.instance()
     content.playbook("status", SERVICES)
     shown = content.run("status").stdout.splitlines()
     assert [line.split() for line in shown] == [
-        ["Service", "State", "Health", "Url", "Uptime", "Memory"],
+        ["Service", "State", "Health", "URL", "Uptime", "Memory"],
         ["airflow", "running", "healthy", "http://127.0.0.1:8080", "1", "h", "1", "min", "100", "MiB"],
         ["mlflow", "stopped", "-", "-", "-", "-"],
     ]
     services = content.json("status")["services"]
     assert services[0]["memory_bytes"] == 104857600
     assert set(services[1]) == {"name", "state", "health", "url", "uptime_s", "memory_bytes"}
+
+
+def test_status_of_an_absent_instance_is_refused(content: Content) -> None:
+    content.instance("second")
+    assert "second" in content.json("status", "--instance", "gone", code=2)["error"]["hint"]
 
 
 def test_status_of_two_hosts_names_them(content: Content) -> None:
@@ -188,6 +195,7 @@ def test_status_of_two_hosts_names_them(content: Content) -> None:
 
 
 def test_a_failed_status_is_an_error(content: Content) -> None:
+    content.instance()
     content.playbook("status", "- name: Ask\n  ansible.builtin.fail:\n    msg: no idea")
     assert content.json("status", code=1)["error"]["message"] == "no idea"
 
@@ -197,7 +205,7 @@ def test_the_endpoints_are_a_table_at_the_end(content: Content) -> None:
     task = f"- name: Tell\n  ansible.builtin.debug:\n    var: endpoints\n  vars:\n    endpoints: {endpoints}"
     content.playbook("workstation", task)
     lines = content.run("workstation").stdout.splitlines()
-    assert lines[0].split() == ["Service", "Url", "User", "Password", "in"]
+    assert lines[0].split() == ["Service", "URL", "User", "Password", "in"]
     assert lines[1].split() == ["airflow", "http://127.0.0.1:8080", "admin", "a", "file"]
     assert lines[2:] == ["ok=1 changed=0 deferred=0 failed=0"]
 
