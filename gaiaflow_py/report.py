@@ -80,9 +80,9 @@ def run(request: Request, result: RunResult) -> None:
         document(run_document(result))
         return
     if result.endpoints:
-        columns = {"service": "service", "url": "URL", "user": "user", "password in": "password_in"}
-        keys = ("service", "url", "user", "password_in")
-        table(tuple(columns), [[str(endpoint.get(key) or "") for key in keys] for endpoint in result.endpoints])
+        columns = {"service": "service", "URL": "url", "user": "user", "password in": "password_in"}
+        rows = [[str(endpoint.get(key) or "") for key in columns.values()] for endpoint in result.endpoints]
+        table(tuple(columns), rows)
     outcome(request, result)
     summary(result)
 
