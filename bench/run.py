@@ -1,6 +1,6 @@
 """Measures what the README claims, each as a ratio against a named peer or floor in the same run.
 
-    make bench                       # everything; takes about fifteen minutes and writes bench/RESULTS.md
+    make bench                       # everything; takes about twelve minutes and writes bench/RESULTS.md
     python bench/run.py --only help  # one measurement, printed
 
 Our side and the other take turns, and medians are compared, so that a machine whose speed drifts is fair to both.
@@ -32,7 +32,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 CACHE = CHECKOUT / ".cache" / "bench"
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PEER = "gaiaflow==0.0.3"
-HELP_ROUNDS, START_ROUNDS, PARSE_ROUNDS, IDLE_ROUNDS = 15, 3, 11, 5
+HELP_ROUNDS, START_ROUNDS, PARSE_ROUNDS, IDLE_ROUNDS = 15, 2, 9, 5
 REST_SECONDS = 60
 HEALTHY_PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
@@ -237,7 +237,7 @@ def measure_parse(bench: Bench) -> Row:
     package = dags.name.removesuffix("_dags")
     head = f"import sys\nsys.path.append({str(dags.parent)!r})\nfrom airflow.sdk import DAG\n"
     factory = f"from {dags.name}.task_factory import task_factory\nwith DAG('d', schedule=None):\n"
-    factory += f"    for i in range(100): task_factory(f't{{i}}', '{package}.starter:describe')\n"
+    factory += f"    for i in range(100): task_factory(f't{{i}}', '{package}.starter:describe_environment')\n"
     plain = "from airflow.providers.standard.operators.python import PythonOperator\nwith DAG('d', schedule=None):\n"
     plain += "    for i in range(100): PythonOperator(task_id=f't{i}', python_callable=print)\n"
     environment = {**bench.environment, "PYTHONPATH": str(bench.project / "src")}
