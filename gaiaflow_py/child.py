@@ -14,16 +14,32 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 
+REMOVE_S = 10.0
+"""How long to go on removing what is still being written to."""
 
-def _hang_up(_signum: int, _frame: FrameType | None) -> None:
-    """The terminal is gone, so writing to it would fail: write nowhere, and end as by Ctrl-C."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nowhere, stream)
-    os.kill(os.getpid(), signal.SIGINT)
+
+class _HangUp:
+    """Ends the run as by Ctrl-C when the terminal is gone, once.
+
+    The kernel may send the signal twice, and Ansible dies of a second interrupt without tidying up. The wrapper may
+    still be the parent at that time: the kernel closes what an ending process had open first.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def __call__(self, _signum: int, _frame: FrameType | None) -> None:
+        if self.seen:
+            return
+        self.seen = True
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nowhere, stream)  # writing to the terminal would fail
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def main(argv: list[str]) -> None:
@@ -32,7 +48,8 @@ def main(argv: list[str]) -> None:
     Args:
         argv: The arguments, as in the module's usage.
     """
-    signal.signal(signal.SIGHUP, _hang_up)
+    hang_up = _HangUp()
+    signal.signal(signal.SIGHUP, hang_up)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     end = argv.index("--")
     private, parent, locks, arguments = Path(argv[0]), int(argv[1]), argv[2:end], argv[end + 1 :]
@@ -45,8 +62,18 @@ def main(argv: list[str]) -> None:
 
             ansible_playbook(["ansible-playbook", *arguments])
     finally:
-        if os.getppid() != parent:
-            shutil.rmtree(private, ignore_errors=True)
+        if hang_up.seen or os.getppid() != parent:
+            _remove(private)
+
+
+def _remove(directory: Path) -> None:
+    """Removes a directory that a worker may still be writing to as it ends."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+    deadline = time.monotonic() + REMOVE_S
+    while directory.exists() and time.monotonic() < deadline:
+        shutil.rmtree(directory, ignore_errors=True)
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":
