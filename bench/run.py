@@ -3,7 +3,8 @@
     make bench                       # everything; about ten minutes, then bench/RESULTS.md is rewritten
     python bench/run.py --only 1,6   # some of it, printed and not kept
 
-Run it on a machine that does nothing else. Ends with 1 when something couldn't be measured, not when a target is missed.
+Run it on a machine that does nothing else. Ends with 1 when something couldn't be measured, not when a target is
+missed.
 """
 
 from __future__ import annotations
@@ -60,18 +61,19 @@ NOTES = f"""\
   turns (A B A B) after one round each that isn't counted; the medians are compared, and the brackets hold the fastest
   and the slowest round. Both sides are compiled to bytecode.
 - 1: {HELP_ROUNDS} rounds. The peer has an environment of its own, from the package index.
-- 2: {START_ROUNDS} rounds. Ours is the whole `gaiaflow-setup mlops --start`, with PostgreSQL, S3, MLflow and JupyterLab, after
-  `--stop`; Airflow's own health is asked for again afterwards. The peer is the same Airflow environment's
+- 2: {START_ROUNDS} rounds. Ours is the whole `gaiaflow-setup mlops --start`: PostgreSQL, S3, MLflow, JupyterLab, too,
+  after `--stop`; Airflow's own health is asked for again afterwards. The peer is the same Airflow environment's
   `airflow standalone` with its defaults on a migrated database, from its start until all four parts are healthy;
   heartbeats of the round before are aged, as Airflow would believe them for half a minute.
 - 3: {IDLE_ROUNDS} rounds, with everything running. The floor is Ansible itself.
 - 4: once, with an empty `GAIAFLOW_HOME` and an empty uv cache: `workstation --project`, with the environments, the
   project's own dependencies, the databases and all services healthy. The launcher's `.venv` is there already. The
   floor, taken first, is `uv pip install` of the same lock files in parallel, with an empty cache of its own.
-- 5: PSS of all processes {REST_SECONDS} s after the last became healthy; supervisord counts as ours. The peers are `airflow standalone`,
-  `mlflow server`, `weed mini` and `jupyter lab` of the same environments, all at once, with their defaults but for
-  telemetry (off) and SeaweedFS's address (loopback).
-- 6: {PARSE_ROUNDS} rounds of a new interpreter that runs the file in Airflow's environment, {TASKS} tasks each, imports included."""
+- 5: PSS of all processes {REST_SECONDS} s after the last became healthy; supervisord counts as ours. The peers are
+  `airflow standalone`, `mlflow server`, `weed mini` and `jupyter lab` of the same environments, all at once, with
+  their defaults but for telemetry (off) and SeaweedFS's address (loopback).
+- 6: {PARSE_ROUNDS} rounds of a new interpreter that runs the file in Airflow's environment, {TASKS} tasks each,
+  imports included."""
 
 
 class BenchError(Exception):
@@ -310,7 +312,8 @@ def install_peer(environment: dict[str, str]) -> str:
     complete = directory / "complete"
     if not complete.exists():
         print(f"installing {PEER}", file=sys.stderr, flush=True)
-        install = [UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(directory / "bin/python"), PEER]
+        python = str(directory / "bin/python")
+        install = [UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, PEER]
         seconds([UV, "venv", "--quiet", "--clear", str(directory)], environment)
         seconds(install, {**environment, "UV_CACHE_DIR": str(CACHE / "uv")})
         complete.touch()
@@ -486,7 +489,8 @@ def report(rows: list[Row], minutes: float) -> str:
     """The whole of RESULTS.md."""
     gigabytes = psutil.virtual_memory().total / 2**30
     today = datetime.datetime.now(datetime.UTC).date()
-    machine = f"{os.cpu_count()} cores, {gigabytes:.0f} GB, Linux {platform.release()}, Python {platform.python_version()}"
+    cores, kernel, python = os.cpu_count(), platform.release(), platform.python_version()
+    machine = f"{cores} cores, {gigabytes:.0f} GB, Linux {kernel}, Python {python}"
     return f"""# Results
 
 `make bench` wrote this on {today}, in {minutes:.0f} minutes: {machine}.
