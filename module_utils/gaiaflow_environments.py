@@ -24,7 +24,7 @@ COMPLETE = ".complete"
 PIP_CONFIGURATIONS = ("/etc/pip.conf", "/etc/xdg/pip/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 
 # Half of all code is big and seldom or never imported; it compiles itself when it is.
-NOT_COMPILED = r"^\.(/.*)?/(tests?|kubernetes|kubernetes_asyncio|databricks|debugpy|fontTools|libcst|narwhals|pygments/lexers)/"
+NOT_COMPILED = r"/(tests?|kubernetes|kubernetes_asyncio|databricks|debugpy|fontTools|libcst|narwhals|pygments/lexers)/"
 
 
 class Failed(Exception):
