@@ -69,6 +69,7 @@ class RunResult:
         changes: What changed, or would.
         endpoints: Where the services answer ("service", "url", "user", "password_in").
         services: The services' states ("name", "state", "health", "url", "uptime_s", "memory_bytes").
+        findings: What the doctor found ("id", "title", "state", "message", "why", "repair").
         task: The task that was running last.
         tasks: How many tasks have been begun.
         log: The log file, or None when it was removed.
@@ -82,6 +83,7 @@ class RunResult:
     changes: list[Change] = field(default_factory=list)
     endpoints: list[dict[str, Any]] = field(default_factory=list)
     services: list[dict[str, Any]] = field(default_factory=list)
+    findings: list[dict[str, Any]] = field(default_factory=list)
     task: str = ""
     tasks: int = 0
     log: Path | None = None
@@ -106,6 +108,7 @@ class Collector:
         self._messages: list[str] = []
         self._diffs: dict[tuple[str, str], str] = {}
         self._services: dict[str, list[dict[str, Any]]] = {}
+        self._findings: dict[str, dict[str, dict[str, Any]]] = {}
 
     def handle(self, event: Event) -> None:
         """Takes one event.
@@ -134,7 +137,8 @@ class Collector:
             returncode: What ansible-playbook returned, or KILLED.
         """
         result = self.result
-        self._place_services()
+        self.result.services = _placed(self._services)
+        self.result.findings = _placed({host: [*found.values()] for host, found in self._findings.items()})
         if not result.failures and returncode:
             ended = "was killed" if returncode == KILLED else f"ended with code {returncode}"
             message = "\n".join(self._messages[-DETAIL_LINES:]).strip()
@@ -166,6 +170,8 @@ class Collector:
             self.result.endpoints = res["endpoints"]
         if isinstance(res.get("services"), list):
             self._services[host] = res["services"]
+        for finding in res.get("findings") or ():
+            self._findings.setdefault(host, {})[finding["id"]] = finding  # a repair's task has the last word
 
     def _final(self, data: Mapping[str, Any]) -> None:
         """Ansible's own counts are the ones that hold: they know of rescued and ignored failures."""
@@ -176,10 +182,11 @@ class Collector:
             counts.failed = data.get("failures", {}).get(host, 0) + data.get("dark", {}).get(host, 0)
         self.result.failures = [f for f in self.result.failures if self.result.hosts[f.host].failed]
 
-    def _place_services(self) -> None:
-        for host, services in sorted(self._services.items()):
-            place = {"host": host} if len(self._services) > 1 else {}
-            self.result.services += [place | service for service in services]
+
+def _placed(by_host: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """What hosts told, host by host; each with its host's name where there are several."""
+    several = len(by_host) > 1
+    return [({"host": host} if several else {}) | one for host, told in sorted(by_host.items()) for one in told]
 
 
 def _key(data: Mapping[str, Any]) -> tuple[str, str]:

@@ -16,6 +16,7 @@ COMMANDS = {
     "credentials": "Show user names, passwords and tokens.",
     "logs": "Show a service's log.",
     "open": "Open a service in the browser.",
+    "doctor": "Find what is wrong with this machine, and repair it.",
     "instances": "List the instances of the stack on this machine.",
     "new": "Make a project from the template.",
     "uninstall": "Remove the stack, and its data, from this machine.",

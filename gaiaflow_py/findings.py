@@ -1,0 +1,69 @@
+"""How the doctor's findings are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gaiaflow_py import report
+from gaiaflow_py.events import RunResult
+
+Finding = Mapping[str, Any]
+
+SHOWN = ("wrong", "fixed")
+"""The states that have a row in the table; the others are summed up below it."""
+
+
+def exit_code(result: RunResult) -> int:
+    """Returns 0 when nothing is wrong, 1 when something is, and as for every run when it couldn't be told.
+
+    Args:
+        result: The doctor's run.
+    """
+    if result.status == "interrupted":
+        return 128 + result.signum
+    return int(result.status == "failed" or any(finding["state"] == "wrong" for finding in result.findings))
+
+
+def document(result: RunResult) -> None:
+    """Prints the findings as a JSON document.
+
+    Args:
+        result: The doctor's run.
+    """
+    told = report.run_document(result)
+    report.document({"status": told.pop("status"), "findings": result.findings} | told)
+
+
+def show(result: RunResult) -> None:
+    """Prints a table of what is wrong or was repaired, and sums up the rest.
+
+    Args:
+        result: The doctor's run.
+    """
+    shown = [finding for finding in result.findings if finding["state"] in SHOWN]
+    several = any("host" in finding for finding in result.findings)
+    if shown:
+        columns = [*(["host"] * several), "check", "state", "what is wrong", "what to do"]
+        report.table(columns, [_row(finding, several=several) for finding in shown])
+    if result.findings:
+        print("\n".join(_summary(result.findings)))
+
+
+def _row(finding: Finding, *, several: bool) -> Sequence[str]:
+    texts = " ".join(filter(None, (finding["message"], finding["why"])))
+    place = [str(finding["host"])] if several else []
+    return [*place, finding["title"], finding["state"], texts, finding["repair"]]
+
+
+def _summary(findings: Sequence[Finding]) -> list[str]:
+    counts = {state: sum(one["state"] == state for one in findings) for state in ("ok", "wrong", "fixed", "unknown")}
+    named = {"ok": "well", "unknown": "not checked"}
+    lines = [", ".join(f"{count} {named.get(state, state)}" for state, count in counts.items() if count) + "."]
+    reasons: dict[str, list[str]] = {}
+    for one in findings:
+        if one["state"] == "unknown":
+            host = f" on {one['host']}" if "host" in one else ""
+            repair = f"; {one['repair']}" if one["repair"] else ""
+            reasons.setdefault(one["message"] + repair, []).append(one["title"] + host)
+    return [*lines, *(f"Not checked: {', '.join(titles)} ({reason})." for reason, titles in reasons.items())]

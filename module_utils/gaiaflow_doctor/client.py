@@ -1,0 +1,213 @@
+"""The user's settings of Docker's command line: credential helpers, contexts, proxies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.gaiaflow import write_private
+from ansible.module_utils.gaiaflow_docker_config import (
+    missing_helpers,
+    read_config,
+    stale_context,
+    without_context,
+    without_helpers,
+)
+from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, is_root, unknown, wrong
+from ansible.module_utils.gaiaflow_doctor.docker import settings
+from ansible.module_utils.gaiaflow_doctor.engine import answers
+from ansible.module_utils.gaiaflow_doctor.machine import port_answers
+
+# Where helpers are, too, though a session that nobody logged in to has no such PATH.
+MORE_PROGRAMS = (
+    "/usr/local/bin",
+    "/usr/bin",
+    "/bin",
+    "/snap/bin",
+    "/mnt/c/Program Files/Docker/Docker/resources/bin",
+)
+LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
+STARTUP_FILES = (".profile", ".bash_profile", ".bashrc", ".zprofile", ".zshrc", ".zshenv", ".config/fish/config.fish")
+
+
+def config_path(context: Context) -> Path:
+    """The settings' file."""
+    return Path(context.docker_directory, "config.json")
+
+
+def config(context: Context) -> dict[str, Any]:
+    """The settings; nothing where they can't be read, which is another check's finding."""
+    try:
+        content: dict[str, Any] = read_config(config_path(context))
+    except (OSError, ValueError):
+        return {}
+    return content
+
+
+def rewrite(context: Context, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Changes the settings as they are now; all else in them stays."""
+    path = config_path(context)
+    write_private(path, json.dumps(change(read_config(path)), indent="\t") + "\n")
+    if is_root():
+        os.chown(path, context.uid, context.gid)
+
+
+def look_for_config(context: Context) -> Finding | None:
+    """A file that isn't JSON makes every command of Docker's complain, or fail."""
+    try:
+        read_config(config_path(context))
+    except ValueError as error:
+        repair = f"Mend {config_path(context)} with an editor: it was not touched."
+        return wrong(f"{error}.", "Docker can't read its settings and logins.", repair)
+    except OSError as error:
+        return unknown(str(error))
+    return None
+
+
+def look_for_helpers(context: Context) -> Finding | None:
+    """A credential helper that isn't there makes every pull and build fail."""
+    places = [*os.environ.get("PATH", "").split(os.pathsep), *MORE_PROGRAMS, str(context.user_home / ".local/bin")]
+    missing = missing_helpers(config(context), os.pathsep.join(places))
+    if not missing:
+        return None
+    path, named = config_path(context), ", ".join(missing)
+
+    def mend() -> str:
+        rewrite(context, lambda content: without_helpers(content, missing))
+        return f"{path} no longer names {named}."
+
+    why = "Pulling and building images fails (error getting credentials)."
+    programs = ", ".join(f"docker-credential-{name}" for name in missing)
+    repair = f"Remove {named} from credsStore and credHelpers in {path}: gaiaflow-setup doctor --fix"
+    return wrong(f"{path} names {named}, but there is no program {programs}.", why, repair, mend)
+
+
+# ---- Contexts
+
+
+def context_host(directory: Path, name: str) -> str:
+    """Where a context's engine is; empty when that isn't known."""
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    try:
+        content = json.loads((directory / "contexts/meta" / digest / "meta.json").read_text())
+        return str(content["Endpoints"]["docker"]["Host"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def host_answers(host: str) -> bool:
+    """Whether an engine seems to be there."""
+    address = urllib.parse.urlsplit(host)
+    if address.scheme == "unix":
+        return bool(answers(address.path))
+    try:
+        return bool(address.hostname) and port_answers(str(address.hostname), address.port or 22)
+    except ValueError:
+        return False
+
+
+def is_elsewhere(context: Context, host: str) -> bool:
+    """Whether the engine that runs here is another one."""
+    engine = context.engine
+    if not host or engine.state not in ("up", "denied"):
+        return False
+    return not host.startswith("unix://") or os.path.realpath(host[7:]) != os.path.realpath(engine.socket)
+
+
+def look_for_context(context: Context) -> Finding | None:
+    """Docker's command line must talk to the engine that runs here."""
+    host = os.environ.get("DOCKER_HOST", "") if context.is_self else ""
+    if host:
+        return look_at_variable(context, host)
+    content, directory = config(context), context.docker_directory
+    stale = stale_context(content, directory)
+    name = str(content.get("currentContext") or "default")
+    there = context_host(directory, name)
+    if stale and not there:
+        return dead_context(context, f"The context {stale} is chosen, but it doesn't exist.")
+    # An engine that is merely not running is no reason to choose another one.
+    if not is_elsewhere(context, there):
+        return None
+    if stale or not host_answers(there):
+        return dead_context(context, f"The context {name} leads to {there}, where nobody answers.")
+    message = f"The context {name} leads to {there}, while the engine at {context.engine.socket} runs, too."
+    why = "Two engines have two sets of images and containers: what one has, the other doesn't find."
+    return wrong(message, why, "Choose one: docker context use default, or stop the other engine.")
+
+
+def dead_context(context: Context, message: str) -> Finding:
+    """What is said of a context that leads nowhere; the default one takes its place."""
+
+    def mend() -> str:
+        rewrite(context, without_context)
+        return "The default context is used again."
+
+    return wrong(message, "No command of Docker's reaches an engine.", "docker context use default", mend)
+
+
+def look_at_variable(context: Context, host: str) -> Finding | None:
+    """DOCKER_HOST overrules every context."""
+    if not is_elsewhere(context, host):
+        return None
+    there = "where an engine answers, too" if host_answers(host) else "where nobody answers"
+    message = f"DOCKER_HOST leads to {host}, {there}; the engine of this machine is at {context.engine.socket}."
+    places = ", ".join(startup_lines(context.user_home)) or "the shell's startup files"
+    why = "Docker and Minikube use that one, whatever context is chosen."
+    return wrong(message, why, f"unset DOCKER_HOST, and remove it from {places}.")
+
+
+def startup_lines(home: Path) -> Iterator[str]:
+    """Where the user's shells are told of DOCKER_HOST."""
+    for name in STARTUP_FILES:
+        path = home / name
+        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+        yield from (f"{path}:{number}" for number, line in enumerate(lines, 1) if "DOCKER_HOST" in line)
+
+
+# ---- Proxies
+
+
+def is_loopback(proxy: object) -> bool:
+    """Whether a proxy's address is one that each container takes for itself."""
+    address = str(proxy) if "//" in str(proxy) else f"//{proxy}"
+    return bool(LOOPBACK.fullmatch(urllib.parse.urlsplit(address).hostname or ""))
+
+
+def look_for_proxy(context: Context) -> Finding | None:
+    """A proxy on loopback can't be reached from inside a container; the engine itself can use one that runs."""
+    kept = config(context).get("proxies")
+    for content in kept.values() if isinstance(kept, dict) else ():
+        for name, proxy in content.items() if isinstance(content, dict) else ():
+            if name in ("httpProxy", "httpsProxy", "ftpProxy", "allProxy") and is_loopback(proxy):
+                message = f"{config_path(context)} gives containers the proxy {proxy} ({name})."
+                why = "In a container that address is the container itself: nothing is downloaded there."
+                repair = "Name the address at which containers see this machine (docker0's, mostly 172.17.0.1), "
+                repair += "and let the proxy listen there."
+                return wrong(message, why, repair)
+    return look_for_engine_proxy(context)
+
+
+def look_for_engine_proxy(context: Context) -> Finding | None:
+    """The engine's own proxy may be on loopback, if it runs there."""
+    kept = settings(context).get("proxies")
+    for name, proxy in kept.items() if isinstance(kept, dict) else ():
+        if name != "no-proxy" and is_loopback(proxy) and not proxy_answers(str(proxy)):
+            path = context.path("etc/docker/daemon.json")
+            message = f"{path} names the proxy {proxy} ({name}), where nobody answers."
+            return wrong(message, "The engine can't pull images.", f"Start that proxy, or name another one in {path}.")
+    return None
+
+
+def proxy_answers(proxy: str) -> bool:
+    """Whether somebody listens at a proxy's address."""
+    address = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    try:
+        return bool(port_answers(str(address.hostname), address.port or (443 if address.scheme == "https" else 80)))
+    except ValueError:
+        return False

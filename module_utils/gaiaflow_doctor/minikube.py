@@ -1,0 +1,82 @@
+"""The Minikube profile that runs the project's pods on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, run, unknown, wrong
+
+STATUS_S = 4.0
+START_S = 900.0
+PARTS = {"Host": "its container", "Kubelet": "the kubelet", "APIServer": "the API server"}
+
+
+def look_for_minikube(context: Context) -> Finding | None:
+    """A profile works as a whole, is stopped as a whole, or is broken."""
+    program, profile = shutil.which("minikube"), context.minikube_profile
+    if not program:
+        return unknown("Minikube isn't installed")
+    if not context.is_self:
+        return unknown(f"only {context.user} can ask Minikube")
+    directory = context.user_home / ".minikube" / "profiles" / profile
+    if not directory.is_dir():
+        return None
+    if not (directory / "config.json").is_file():
+        return half_made(program, profile, "has no settings")
+    status = ask(program, profile)
+    if not status:
+        return unknown("`minikube status` says nothing that can be understood")
+    return judge(program, profile, status)
+
+
+def ask(program: str, profile: str) -> dict[str, Any]:
+    """What Minikube says of the profile; its exit code tells the same once more."""
+    command = [program, "status", "-p", profile, "-o", "json"]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=STATUS_S
+    )
+    try:
+        status = json.loads(done.stdout)
+    except ValueError:
+        return {}
+    # A profile of several nodes gives a list; the first node is the one that controls the others.
+    first = status[0] if isinstance(status, list) and status else status
+    return first if isinstance(first, dict) else {}
+
+
+def judge(program: str, profile: str, status: dict[str, Any]) -> Finding | None:
+    """What is said of the states of the profile's parts."""
+    states = {part: str(status.get(part, "unknown")) for part in PARTS}
+    if "Nonexistent" in states.values():
+        return half_made(program, profile, "has no container")
+    if status.get("Host") in ("Stopped", "Paused"):
+        return None
+    down = [f"{PARTS[part]} is {state.lower()}" for part, state in states.items() if state not in ("Running", "Paused")]
+    if down:
+        message = f"Minikube's profile {profile} doesn't work: {', '.join(down)}."
+        return to_mend(message, "No pod can run.", [program, "start", "-p", profile])
+    if status.get("Kubeconfig") == "Misconfigured":
+        message = f"kubectl's settings lead to another place than Minikube's profile {profile}."
+        return to_mend(message, "kubectl doesn't reach the cluster.", [program, "update-context", "-p", profile])
+    return None
+
+
+def half_made(program: str, profile: str, lack: str) -> Finding:
+    """What is said of a profile whose making, or whose removal, was interrupted."""
+    message = f"Minikube's profile {profile} {lack}: its making or its removal was interrupted."
+    return to_mend(message, "`minikube start` may go on failing with it.", [program, "delete", "-p", profile])
+
+
+def to_mend(message: str, why: str, command: list[str]) -> Finding:
+    """A finding that one command of Minikube's mends."""
+
+    def mend() -> str:
+        run(*command, seconds=START_S)
+        return f"`{shown}` was run."
+
+    shown = " ".join([Path(command[0]).name, *command[1:]])
+    return wrong(message, why, shown, mend)
