@@ -99,6 +99,12 @@ class RunResult:
             total.failed = 1
         return total
 
+    def refuse_deferred(self) -> None:
+        """Turns what is left for later into failures."""
+        self.failures += [Failure(one.component, one.host, one.reason, one.finish) for one in self.deferred]
+        if self.failures and self.status == "ok":
+            self.status = "failed"
+
 
 class Collector:
     """Takes Ansible's events one by one and keeps what matters in `result`."""
@@ -195,8 +201,8 @@ def _key(data: Mapping[str, Any]) -> tuple[str, str]:
 
 def _deferred(res: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for one in (res, *(res.get("results") or ())):
-        if isinstance(one, Mapping) and isinstance(one.get("deferred"), Mapping):
-            yield one["deferred"]
+        found = one.get("deferred") if isinstance(one, Mapping) else None
+        yield from (each for each in (found if isinstance(found, list) else [found]) if isinstance(each, Mapping))
 
 
 def _failure(data: Mapping[str, Any], *, unreachable: bool) -> Failure:

@@ -120,6 +120,7 @@ def run_options(*, short_verbose: bool = True) -> Decorator:
         click.option("-i", "--inventory", metavar="PATH", help="An Ansible inventory.  [default: this machine]"),
         click.option("--limit", metavar="PATTERN", help="Only these hosts of the inventory."),
         click.option("-e", "--extra-vars", type=ExtraVariable(), multiple=True, help="A variable for the playbook."),
+        click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password of sudo."),
         click.option("--check", is_flag=True, help="Say what would change, change nothing."),
         click.option("--diff", is_flag=True, help="Show the differences in files."),
         json_option,
@@ -133,6 +134,7 @@ def run_options(*, short_verbose: bool = True) -> Decorator:
             inventory: str | None,
             limit: str | None,
             extra_vars: tuple[str | dict[str, Any], ...],
+            ask_become_pass: bool,
             check: bool,
             diff: bool,
             as_json: bool,
@@ -150,6 +152,7 @@ def run_options(*, short_verbose: bool = True) -> Decorator:
                 diff=diff,
                 json=as_json,
                 verbosity=verbose,
+                become_password=_ask_password() if ask_become_pass else None,
             )
             return function(options=options, **others)
 
@@ -159,6 +162,14 @@ def run_options(*, short_verbose: bool = True) -> Decorator:
         return decorated
 
     return decorate
+
+
+def _ask_password() -> str:
+    """Asks at the terminal; without one, the password is read from standard input."""
+    import getpass
+    import sys
+
+    return getpass.getpass("Password of sudo: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
 
 
 def _inventory(given: str | None) -> str | None:

@@ -83,8 +83,25 @@ def run(request: Request, result: RunResult) -> None:
         columns = {"service": "service", "URL": "url", "user": "user", "password in": "password_in"}
         rows = [[str(endpoint.get(key) or "") for key in columns.values()] for endpoint in result.endpoints]
         table(tuple(columns), rows)
+    if len(result.hosts) > 1:
+        hosts(result)
     outcome(request, result)
     summary(result)
+
+
+def hosts(result: RunResult) -> None:
+    """Prints how a run ended on each of several hosts.
+
+    Args:
+        result: How it ended.
+    """
+    failed = {failure.host: failure.message.splitlines()[0] for failure in reversed(result.failures)}
+    deferred = {host: ", ".join(one.component for one in result.deferred if one.host == host) for host in result.hosts}
+    rows = [
+        [host, *map(str, vars(counts).values()), failed.get(host) or (deferred[host] and f"without {deferred[host]}")]
+        for host, counts in sorted(result.hosts.items())
+    ]
+    table(("host", "ok", "changed", "deferred", "failed", ""), rows)
 
 
 def outcome(request: Request, result: RunResult) -> None:

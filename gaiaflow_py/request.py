@@ -27,6 +27,7 @@ class RunOptions:
         json: Print one JSON document and nothing else on standard output.
         verbosity: 0 for the progress display, 1 and more for Ansible's own output.
         progress: Show what runs now, on standard error.
+        become_password: What sudo asks for, or None.
     """
 
     inventory: str | None = None
@@ -38,6 +39,7 @@ class RunOptions:
     json: bool = False
     verbosity: int = 0
     progress: bool = True
+    become_password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Request:
         options: How to run it.
         locks: Names of the local instances that the run works on alone.
         leaves_nothing: The run removes the user's data directory, so the log is kept elsewhere.
+        strict: What is left for later is a failure.
     """
 
     playbook: str
@@ -59,6 +62,7 @@ class Request:
     options: RunOptions = RunOptions()
     locks: tuple[str, ...] = ()
     leaves_nothing: bool = False
+    strict: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -113,13 +117,16 @@ class Stack:
             variables["mlops_delete_volumes"] = True
         return Request("mlops", f"mlops --{action}", variables, options, self._locks())
 
-    def workstation(self, options: RunOptions) -> Request:
+    def workstation(self, options: RunOptions, *, without: Sequence[str] = (), strict: bool = False) -> Request:
         """Returns the request that brings the whole machine to its wanted state.
 
         Args:
             options: How to run it.
+            without: Components to leave out.
+            strict: What would be left for later is a failure.
         """
-        return Request("workstation", "workstation", self.variables(), options, self._locks())
+        variables = self.variables() | ({"workstation_without": list(without)} if without else {})
+        return Request("workstation", "workstation", variables, options, self._locks(), strict=strict)
 
     def status(self, options: RunOptions) -> Request:
         """Returns the request that asks how the services are.

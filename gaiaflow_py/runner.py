@@ -61,6 +61,8 @@ def run(request: Request) -> RunResult:
     with held(request.held, request.command, _say, remove=request.leaves_nothing), runlog.opened(request) as log:
         result = _Run(request, log).execute()
     result.log = log.path
+    if request.strict:
+        result.refuse_deferred()
     if request.leaves_nothing:
         _leave_nothing(result)
     return result
@@ -141,6 +143,8 @@ class _Run:
         settings = {"pexpect_timeout": POLL_S, "suppress_output_file": True, "suppress_ansible_output": True}
         _write(self._private / "env" / "settings", json.dumps(settings))
         _write(self._private / "env" / "extravars", json.dumps(self._variables()))
+        if self._request.options.become_password is not None:
+            _write(self._private / "env" / "become", self._request.options.become_password)
         _write(self._private / "args", shlex.join(self._command()))
         try:
             config = RunnerConfig(
@@ -169,8 +173,13 @@ class _Run:
         options = self._request.options
         locks = [str(run_lock(instance)) for instance in self._request.held]
         child = [str(Path(__file__).with_name("child.py")), str(self._private), str(os.getpid()), *locks, "--"]
-        inventory = options.inventory or str(content_root() / "inventory" / "local.yml")
-        arguments = ["-i", inventory]
+        inventories = content_root() / "inventory"
+        arguments = ["-i", str(inventories / "local.yml")]
+        if options.inventory is not None:
+            # The first one brings the defaults, which the user's own may change.
+            arguments = ["-i", str(inventories / "defaults.yml"), "-i", options.inventory]
+        if options.become_password is not None:
+            arguments += ["--become-password-file", str(self._private / "env" / "become")]
         for path in (*options.var_files, self._private / "env" / "extravars"):
             arguments += ["-e", f"@{path}"]
         if options.limit is not None:

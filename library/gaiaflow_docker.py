@@ -48,6 +48,10 @@ options:
     description: Settings that are added when the file has none of them.
     type: dict
     default: {}
+  privileged:
+    description: Whether the role may become root; without, all that needs it is left for later.
+    type: bool
+    default: true
   timeout:
     description: Seconds that Docker's repository has to answer.
     type: int
@@ -125,6 +129,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # The families of distributions that Docker has a repository for, by what os-release says they are like.
 DEB_FAMILIES = ("ubuntu", "debian")
 RPM_FAMILIES = ("fedora", "rhel", "centos")
+NOTHING_TO_DO: dict[str, Any] = {"enabled": True, "daemon": {}, "member": True, "install": {}, "deferred": []}
 PLUGINS = ("docker-compose", "docker-buildx")
 PLUGIN_DIRECTORIES = ("usr/libexec", "usr/lib", "usr/local/lib", "usr/local/libexec")
 
@@ -415,6 +420,21 @@ def deferred_plugins(missing: list[str], install: dict[str, Any]) -> list[dict[s
     ]
 
 
+def deferred_for_root(engine: dict[str, Any]) -> list[dict[str, str]]:
+    """What the user is told of an engine that cannot be used, where nobody may become root."""
+    if engine["running"] and not engine.get("denied"):
+        return []
+    what = "may not be used by this user" if engine.get("denied") else "does not run"
+    reason = "there is none" if engine["kind"] == "none" else f"the one that is there {what}"
+    return [
+        {
+            "component": "Docker engine",
+            "reason": f"{reason}, and that takes root (no sudo without a password here)",
+            "finish": "gaiaflow-setup workstation -K",
+        }
+    ]
+
+
 def deferred_restart(daemon: dict[str, Any], containers: int) -> list[dict[str, str]]:
     """What the user is told when the engine cannot be restarted now."""
     if not daemon.get("changed") or not containers:
@@ -468,28 +488,29 @@ def examine(params: dict[str, Any]) -> dict[str, Any]:
     root, user = Path(params["root"]), params["user"] or os.environ.get("SUDO_USER") or getpass.getuser()
     engine = find_engine(root, user)
     refuse_unusable(engine, params["minimum_version"])
+    found = {"user": user, "engine": engine, "init": init_system(root), "containers": running_containers(engine)}
+    if engine["kind"] not in ("none", "engine"):
+        return {**found, **NOTHING_TO_DO}  # somebody else's installer looks after it
+    if not params["privileged"]:
+        return {**found, **NOTHING_TO_DO, "deferred": deferred_for_root(engine)}
+    return {**found, **work(params, root, found)}
+
+
+def work(params: dict[str, Any], root: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """What there is to do about an engine that the role looks after."""
     distribution = Distribution(os_release(root))
-    # The engine of somebody else's installer is used as it is.
-    ours = engine["kind"] in ("none", "engine")
-    missing = [name for name in PLUGINS if ours and not has_plugin(root, name)]
-    install = {}
-    if engine["kind"] == "none":
+    missing = [name for name in PLUGINS if not has_plugin(root, name)]
+    daemon = wanted_daemon(root / "etc/docker/daemon.json", params["daemon"], params["daemon_defaults"])
+    if found["engine"]["kind"] == "none":
         install = engine_to_install(params, distribution)
-    elif ours:
+    else:
         install = plugins_to_install(params, distribution, missing)
-    init, containers = init_system(root), running_containers(engine)
-    daemon_file = root / "etc/docker/daemon.json"
-    daemon = wanted_daemon(daemon_file, params["daemon"], params["daemon_defaults"]) if ours else {}
     return {
-        "user": user,
-        "engine": engine,
-        "init": init,
-        "enabled": not ours or is_enabled(root, init),
+        "enabled": is_enabled(root, found["init"]),
         "daemon": daemon,
-        "member": not ours or is_member(user),
-        "containers": containers,
+        "member": is_member(found["user"]),
         "install": install,
-        "deferred": deferred_plugins(missing, install) + deferred_restart(daemon, containers),
+        "deferred": deferred_plugins(missing, install) + deferred_restart(daemon, found["containers"]),
     }
 
 
@@ -511,6 +532,7 @@ def main() -> None:
             "minimum_version": {"type": "str", "required": True},
             "daemon": {"type": "dict", "default": {}},
             "daemon_defaults": {"type": "dict", "default": {}},
+            "privileged": {"type": "bool", "default": True},
             "timeout": {"type": "int", "default": 10},
             "root": {"type": "path", "default": "/"},
         },

@@ -84,10 +84,12 @@ to_make:
 
 import base64
 import hashlib
+import importlib.util
 import json
 import os
 import re
 import secrets
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -321,6 +323,8 @@ def make_record(module: AnsibleModule, record: dict[str, Any], directory: Path, 
 
 def ensure_instance(module: AnsibleModule, home: Path, directory: Path) -> dict[str, Any]:
     """Brings the record to its wanted state and returns the module's result."""
+    if module.params["state"] == "present":
+        provide_psutil(module, home)
     path = directory / "instance.json"
     before = read_json(path)
     if module.params["state"] == "query":
@@ -336,6 +340,16 @@ def ensure_instance(module: AnsibleModule, home: Path, directory: Path) -> dict[
             write_private(path, json.dumps(wanted, indent=2) + "\n")
     diff = {"before": json.dumps(before, indent=2) + "\n", "after": json.dumps(wanted, indent=2) + "\n"}
     return {"changed": changed, "record": wanted, "diff": diff}
+
+
+def provide_psutil(module: AnsibleModule, home: Path) -> None:
+    """Takes psutil from the base environment, made for it if need be, where the host's Python has none."""
+    if importlib.util.find_spec("psutil") is None:
+        root = home / "environments"
+        (base,) = describe_all(root, Path(module.params["locks"]), {"base": False}, "")
+        if not base.complete and not module.check_mode:
+            ensure(root, [base], module.params["uv"], str(home / "cache" / "uv"))
+        sys.path.append(base.site_packages)
 
 
 def ensure_environments(module: AnsibleModule, home: Path, record: dict[str, Any]) -> dict[str, Any]:

@@ -23,10 +23,18 @@ options:
     required: true
 """
 
+RETURN = r"""
+privileged:
+  description: Whether tasks can become root without a password of the user's.
+  returned: always
+  type: bool
+"""
+
 import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +85,14 @@ def resource_problems(home: Path, needed_memory: int, needed_disk: int) -> Itera
         yield f"On the disk of {place} {free} MB are free; {needed_disk} are needed (preflight_disk_mb)."
 
 
+def is_privileged() -> bool:
+    """Whether tasks can become root here and now."""
+    if os.geteuid() == 0:
+        return True
+    sudo = shutil.which("sudo")
+    return bool(sudo) and not subprocess.run([str(sudo), "-n", "true"], capture_output=True).returncode
+
+
 def main() -> None:
     """Runs the module."""
     module = AnsibleModule(
@@ -94,7 +110,7 @@ def main() -> None:
     ]
     if problems:
         module.fail_json(msg=" ".join(problems), hint="Nothing was changed. Mend this and run the same command again.")
-    module.exit_json(changed=False)
+    module.exit_json(changed=False, privileged=is_privileged())
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from ansible.module_utils.gaiaflow import locked, read_json, report_progress
 
 COMPLETE = ".complete"
 PIP_CONFIGURATIONS = ("/etc/pip.conf", "/etc/xdg/pip/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
+SYSTEM_CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 # Half of all code is big and seldom or never imported; it compiles itself when it is.
 NOT_COMPILED = r"/(tests?|kubernetes|kubernetes_asyncio|databricks|debugpy|fontTools|libcst|narwhals|pygments/lexers)/"
@@ -87,6 +88,8 @@ def uv_environment(cache: str) -> dict[str, str]:
         settings["UV_DEFAULT_INDEX"] = index
     if certificates:
         settings["SSL_CERT_FILE"] = certificates
+    elif any(Path(bundle).exists() for bundle in SYSTEM_CERTIFICATES):
+        settings["UV_SYSTEM_CERTS"] = "true"  # a company's own authority is among them
     return {**settings, **os.environ}
 
 
