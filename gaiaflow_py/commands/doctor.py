@@ -19,14 +19,16 @@ def command(*, options: RunOptions, fix: bool) -> int:
     """Find what is wrong with this machine, explain it, and say what to do.
 
     Looks at Docker, Minikube, the stack, and what they need of the machine. Changes nothing without --fix. What only
-    root can repair is repaired with sudo where that asks for no password; otherwise the command is shown.
+    root can repair is repaired with sudo where that asks for no password, or with -K; otherwise the command is shown.
 
     The exit code is 0 when nothing is wrong, and 1 when something is, or is still.
     """
     from gaiaflow_py import findings, report, runner
     from gaiaflow_py.request import Request
 
-    request = Request("doctor", "doctor --fix" if fix else "doctor", {"doctor_fix": True} if fix else {}, options)
+    variables = {"doctor_fix": fix, "doctor_sudo": options.become_password is not None}
+    said = {name: value for name, value in variables.items() if value}
+    request = Request("doctor", "doctor --fix" if fix else "doctor", said, options)
     result = runner.run(request)
     if options.json:
         findings.document(result)

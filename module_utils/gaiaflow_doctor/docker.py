@@ -66,6 +66,9 @@ def start(context: Context, verb: str) -> str:
     """Starts or restarts the engine, and waits until it answers."""
     command = service_command(context, verb)
     if command:
+        if command[0] == "systemctl":
+            # Otherwise systemd refuses an engine that failed a few times. A unit that isn't loaded fits a pattern, too.
+            run("systemctl", "reset-failed", "docker.*")
         run(*command)
     elif verb == "restart":
         raise CannotMend("Nothing on this machine restarts services: end dockerd, and run this again.")

@@ -1,0 +1,532 @@
+"""The doctor: each trouble is made for real, found, repaired, and well afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.server
+import json
+import os
+import re
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from doctor_machine import CHECKOUT, Machine, machine
+
+__all__ = ["machine"]
+
+INSTANCE_VARIABLE = "GAIAFLOW_INSTANCE_DIRECTORY"
+NOBODY = 65534
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away, and takes them back")
+
+
+# ---- The machine
+
+
+@pytest.mark.parametrize(("release", "is_old"), [("4.15.0-20-generic", True), ("4.19.0", False), ("6.1.0-18", False)])
+def test_kernel(machine: Machine, release: str, is_old: bool) -> None:
+    machine.write("proc/sys/kernel/osrelease", release)
+    if is_old:
+        machine.wrong("kernel", release)
+    else:
+        machine.is_well("kernel")
+
+
+def test_memory_of_the_machine_and_the_limit_of_its_container(machine: Machine) -> None:
+    machine.write("proc/meminfo", "MemTotal:        8000000 kB\n")
+    machine.is_well("memory")
+    limit = machine.write("sys/fs/cgroup/memory.max", str(2000 * 2**20))
+    machine.wrong("memory", "2000 MB", "3000")
+    machine.is_well("memory", memory_mb=1500)
+    limit.write_text("max\n")
+    machine.is_well("memory")
+    machine.write("proc/meminfo", "MemTotal:        2000000 kB\n")
+    machine.write("proc/sys/kernel/osrelease", "5.15.153.1-microsoft-standard-WSL2")
+    assert ".wslconfig" in machine.wrong("memory", "1953 MB")["repair"]
+
+
+def test_disk(machine: Machine) -> None:
+    machine.wrong("disk", str(machine.home), disk_mb=10**9)
+    machine.is_well("disk", disk_mb=10)
+    # A stack that is there needs less.
+    (machine.home / "environments" / "airflow-1").mkdir(parents=True)
+    (machine.home / "environments" / "airflow-1" / ".complete").touch()
+    machine.is_well("disk", disk_mb=10**9)
+
+
+def test_inotify_limits_are_raised_for_good_and_never_lowered(machine: Machine) -> None:
+    watches = machine.write("proc/sys/fs/inotify/max_user_watches", "8192\n")
+    instances = machine.write("proc/sys/fs/inotify/max_user_instances", "1024\n")
+    machine.is_mended("inotify", "max_user_watches is 8192")
+    kept = machine.root / "etc/sysctl.d/60-gaiaflow.conf"
+    assert "fs.inotify.max_user_watches = 524288" in kept.read_text()
+    assert "instances" not in kept.read_text()
+    assert (watches.read_text(), instances.read_text()) == ("524288", "1024\n")
+    instances.write_text("64")
+    machine.is_mended("inotify", "max_user_instances is 64")
+    assert len(re.findall(r"fs\.inotify", kept.read_text())) == 2
+
+
+class Clock(http.server.BaseHTTPRequestHandler):
+    """A package index whose clock can be wrong."""
+
+    skew = 0.0
+
+    def do_HEAD(self) -> None:
+        self.send_response_only(200)
+        self.send_header("Date", formatdate(time.time() + self.skew, usegmt=True))
+        self.end_headers()
+
+
+def test_clock(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), Clock) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://user:secret@127.0.0.1:{server.server_port}/simple")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        machine.is_well("clock")
+        monkeypatch.setattr(Clock, "skew", -300.0)
+        found = machine.wrong("clock", "300 s ahead")
+        assert "secret" not in str(found)
+        monkeypatch.setattr(Clock, "skew", 300.0)
+        machine.wrong("clock", "300 s behind")
+        server.shutdown()
+    found = machine.finding("clock")
+    assert (found["state"], found["message"]) == ("unknown", "the package index doesn't answer")
+
+
+@needs_root
+def test_files_of_somebody_else_and_no_others_are_given_back(machine: Machine) -> None:
+    project = machine.user / "my project"
+    for directory in (machine.home / "cache", project / "dags", machine.user / ".docker", machine.user / "private"):
+        directory.mkdir(parents=True)
+    instance(machine, "default", project=str(project))
+    machine.is_well("owners")
+    outside = machine.write("home/me/private/file", "")
+    link = project / "dags" / "link"
+    link.symlink_to(outside)
+    foreign = [machine.home / "cache", machine.write("home/me/my project/dags/dag.py", ""), machine.user / ".docker"]
+    for path in (*foreign, outside, outside.parent):
+        os.chown(path, NOBODY, NOBODY)
+    os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+    found = machine.wrong("owners", "4 files", str(foreign[1]))
+    assert str(machine.user / "private") not in str(found)
+    machine.is_mended("owners")
+    assert {path.lstat().st_uid for path in (*foreign, link)} == {os.geteuid()}
+    assert outside.stat().st_uid == NOBODY
+
+
+@needs_root
+def test_the_command_against_files_of_somebody_else_does_what_the_repair_does(machine: Machine) -> None:
+    foreign = machine.write("home/me/.kube/config", "")
+    os.chown(foreign, NOBODY, NOBODY)
+    command = machine.wrong("owners", "1 file ", str(foreign))["repair"].removeprefix("sudo ")
+    subprocess.run(["sh", "-c", command], check=True)
+    machine.is_well("owners")
+
+
+@needs_root
+def test_the_database_of_a_stack_of_roots_belongs_to_somebody_else_rightly(machine: Machine) -> None:
+    directory = instance(machine, "default") / "data" / "postgres"
+    (directory / "cluster").mkdir(parents=True)
+    for path in (directory, directory / "cluster"):
+        os.chown(path, NOBODY, NOBODY)
+    machine.is_well("owners")
+
+
+def test_a_taken_port_is_named_with_its_process(machine: Machine) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        found = machine.wrong("ports", f"Port {port} (airflow)", f"(pid {os.getpid()})", ports={"airflow": port})
+        assert str(port) in found["repair"]
+        # What an instance's record says counts more than the default.
+        instance(machine, "default", ports={"airflow": 1})
+        machine.is_well("ports", ports={"airflow": port})
+        instance(machine, "second", ports={"airflow": port})
+        machine.wrong("ports", "airflow of instance second", ports={"airflow": port})
+    machine.is_well("ports", ports={"airflow": port})
+
+
+def test_a_port_of_the_stacks_own_is_no_trouble(machine: Machine) -> None:
+    directory = instance(machine, "default")
+    script = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=os.environ | {INSTANCE_VARIABLE: str(directory)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        machine.is_well("ports", ports={"airflow": port})
+        process.communicate("\n")
+
+
+# ---- Docker
+
+
+def test_a_broken_daemon_json_is_named_with_line_and_column_and_left_alone(machine: Machine) -> None:
+    path = machine.write("etc/docker/daemon.json", '{\n  "debug": true,\n  oops\n}\n')
+    machine.wrong("docker_settings", str(path), "line 3", "column 3")
+    machine.is_left_alone("docker_settings")
+    path.write_text('{"debug": true}')
+    machine.is_well("docker_settings")
+
+
+@needs_root
+def test_name_servers_that_containers_cannot_reach_are_replaced(machine: Machine) -> None:
+    settings = machine.write("etc/docker/daemon.json", '{"debug": true}')
+    machine.write("etc/resolv.conf", "# stub\nnameserver 127.0.1.1\nnameserver ::1\n")
+    assert '{"dns": ["ADDRESS"]}' in machine.wrong("docker_dns", "127.0.1.1")["repair"]
+    machine.is_left_alone("docker_dns")
+    machine.write("run/NetworkManager/no-stub-resolv.conf", "nameserver 192.0.2.1\nnameserver 192.0.2.2\n")
+    machine.is_mended("docker_dns", "127.0.1.1")
+    assert json.loads(settings.read_text()) == {"debug": True, "dns": ["192.0.2.1", "192.0.2.2"]}
+
+
+def test_the_stub_of_systemd_is_no_trouble_as_docker_looks_behind_it(machine: Machine) -> None:
+    machine.write("etc/docker/daemon.json", "{}")
+    machine.write("etc/resolv.conf", "nameserver 127.0.0.53\n")
+    machine.wrong("docker_dns", "127.0.0.53")
+    machine.write("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\n")
+    machine.is_well("docker_dns")
+
+
+@needs_root
+def test_a_stale_pid_file_of_docker(machine: Machine) -> None:
+    path = machine.write("var/run/docker.pid", "4711")
+    machine.write("proc/4711/comm", "dockerd\n")
+    machine.is_well("docker_pid")
+    # The number went to another process: dockerd would refuse to start.
+    machine.write("proc/4711/comm", "bash\n")
+    machine.is_mended("docker_pid", str(path), "4711")
+    assert not path.exists()
+
+
+def test_an_engine_that_hangs_does_not_hang_the_doctor(machine: Machine) -> None:
+    (machine.root / "var/run").mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(machine.root / "var/run/docker.sock"))
+        listener.listen()
+        began = time.monotonic()
+        findings = {one["id"]: one for one in machine.doctor()["findings"]}
+        assert time.monotonic() - began < 5
+    assert findings["docker_daemon"]["state"] == "wrong"
+    assert "doesn't answer" in findings["docker_daemon"]["message"]
+    assert findings["docker_version"]["state"] == "unknown"
+
+
+def test_no_docker_at_all_is_no_trouble(machine: Machine) -> None:
+    result = machine.doctor()
+    findings = {one["id"]: one for one in result["findings"]}
+    assert findings["docker_daemon"]["state"] == "unknown"
+    assert findings["docker_daemon"]["repair"] == "gaiaflow-setup workstation"
+    assert not [one for one in result["findings"] if one["state"] == "wrong" and one["id"] not in ("ports",)]
+    (machine.root / "snap/docker").mkdir(parents=True)
+    machine.wrong("docker_daemon", "isn't running")
+
+
+@needs_root
+def test_a_socket_for_everybody_is_roots_and_the_groups_again(machine: Machine) -> None:
+    path = machine.root / "var/run/docker.sock"
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o666)
+        own_group = subprocess.run(["id", "-gn"], capture_output=True, text=True, check=True).stdout.strip()
+        machine.write("etc/docker/daemon.json", json.dumps({"group": own_group}))
+        machine.is_mended("docker_socket", "mode 666")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def test_a_broken_config_json_is_named_with_line_and_column_and_left_alone(machine: Machine) -> None:
+    path = machine.write("home/me/.docker/config.json", '{\n  "auths": {},\n}\n')
+    machine.wrong("docker_config", str(path), "line", "column")
+    machine.is_left_alone("docker_config")
+    assert machine.finding("docker_helpers")["state"] == "ok"
+    path.write_text('{"auths": {}}')
+    machine.is_well("docker_config")
+
+
+def test_credential_helpers_that_are_not_there_are_forgotten_and_nothing_else(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = machine.write("bin/docker-credential-here", "#!/bin/sh\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{helper.parent}:{os.environ['PATH']}")
+    content = {
+        "auths": {"registry.example": {"auth": "c2VjcmV0"}},
+        "credsStore": "desktop.exe",
+        "credHelpers": {"a.example": "gone", "b.example": "here"},
+    }
+    path = machine.write("home/me/.docker/config.json", json.dumps(content))
+    machine.is_mended("docker_helpers", "desktop.exe", "docker-credential-gone")
+    assert json.loads(path.read_text()) == {"auths": content["auths"], "credHelpers": {"b.example": "here"}}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_context_that_does_not_exist_gives_way_to_the_default(machine: Machine) -> None:
+    content = {"currentContext": "desktop-linux", "auths": {}}
+    path = machine.write("home/me/.docker/config.json", json.dumps(content))
+    machine.is_mended("docker_context", "desktop-linux")
+    assert json.loads(path.read_text()) == {"auths": {}}
+
+
+def test_a_proxy_on_loopback_is_nothing_for_containers(machine: Machine) -> None:
+    def settings(proxy: str) -> None:
+        proxies = {"default": {"httpProxy": proxy, "noProxy": "localhost"}}
+        machine.write("home/me/.docker/config.json", json.dumps({"proxies": proxies}))
+
+    for proxy in ("http://localhost:3128", "http://127.0.0.1:3128", "localhost:3128", "http://u:p@[::1]:3128"):
+        settings(proxy)
+        machine.wrong("docker_proxy", proxy, "config.json")
+        machine.is_left_alone("docker_proxy")
+    settings("http://proxy.example:3128")
+    machine.is_well("docker_proxy")
+
+
+def test_the_engines_own_proxy_may_be_on_loopback_if_it_runs(machine: Machine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        machine.write("etc/docker/daemon.json", json.dumps({"proxies": {"http-proxy": address, "no-proxy": "127.1"}}))
+        machine.is_well("docker_proxy")
+    machine.wrong("docker_proxy", address, "daemon.json")
+
+
+# ---- Minikube
+
+# A stand-in for what can't be had here: it says and does what its documentation says.
+MINIKUBE = """#!/bin/sh
+echo "$@" >>"$HOME/minikube-calls"
+case "$1" in
+    status) cat "$HOME/minikube-status"; exit 7 ;;
+    start | update-context) cp "$HOME/minikube-well" "$HOME/minikube-status" ;;
+    delete) rm -rf "$HOME/.minikube/profiles/$3" ;;
+esac
+"""
+
+
+def states(host: str, kubelet: str, api_server: str, kubeconfig: str = "Configured") -> str:
+    parts = {"Name": "airflow", "Host": host, "Kubelet": kubelet, "APIServer": api_server, "Kubeconfig": kubeconfig}
+    return json.dumps(parts | {"Worker": False})
+
+
+@pytest.fixture
+def minikube(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's home, with a profile and the stand-in for Minikube's program."""
+    program = machine.write("bin/minikube", MINIKUBE)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(machine.user))
+    machine.write("home/me/.minikube/profiles/airflow/config.json", "{}")
+    machine.write("home/me/minikube-well", states("Running", "Running", "Running"))
+    return machine.user
+
+
+@pytest.mark.parametrize(
+    ("status", "command"),
+    [
+        (states("Running", "Stopped", "Stopped"), "start -p airflow"),
+        (states("Running", "Running", "Error"), "start -p airflow"),
+        (f"[{states('Running', 'Stopped', 'Running')}]", "start -p airflow"),
+        (states("Nonexistent", "Nonexistent", "Nonexistent", "Nonexistent"), "delete -p airflow"),
+        (states("Running", "Running", "Running", "Misconfigured"), "update-context -p airflow"),
+    ],
+)
+def test_a_broken_profile_of_minikube(machine: Machine, minikube: Path, status: str, command: str) -> None:
+    (minikube / "minikube-status").write_text(status)
+    assert machine.wrong("minikube", "airflow")["repair"] == f"minikube {command}"
+    assert command not in (minikube / "minikube-calls").read_text()
+    found = machine.finding("minikube", fix=True)
+    assert found["state"] == "fixed", found
+    assert command in (minikube / "minikube-calls").read_text().splitlines()
+    machine.is_well("minikube")
+
+
+def test_a_profile_without_settings_is_half_made(machine: Machine, minikube: Path) -> None:
+    (minikube / ".minikube/profiles/airflow/config.json").unlink()
+    machine.wrong("minikube", "interrupted")
+    assert machine.finding("minikube", fix=True)["state"] == "fixed"
+    machine.is_well("minikube")
+
+
+@pytest.mark.parametrize("host", ["Stopped", "Paused", "Running"])
+def test_a_profile_that_is_stopped_as_a_whole_is_well(machine: Machine, minikube: Path, host: str) -> None:
+    (minikube / "minikube-status").write_text(states(host, host, host))
+    machine.is_well("minikube")
+
+
+# ---- What is left over
+
+
+def instance(machine: Machine, name: str, **record: Any) -> Path:
+    directory = machine.home / "instances" / name
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "instance.json").write_text(json.dumps(record))
+    return directory
+
+
+@contextlib.contextmanager
+def process(**environment: str) -> Iterator[int]:
+    with subprocess.Popen(["sleep", "60"], env=os.environ | environment) as sleeping:
+        try:
+            yield sleeping.pid
+        finally:
+            sleeping.kill()
+
+
+def test_what_a_killed_supervisor_leaves(machine: Machine) -> None:
+    sockets = machine.root / "sockets"
+    directory = instance(machine, "default", sockets=str(sockets))
+    with process(**{INSTANCE_VARIABLE: str(directory)}) as pid:
+        pid_file = machine.write("sockets/supervisord.pid", f"{pid}\n")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(sockets / "supervisor.sock"))
+        machine.is_well("supervisors")
+    machine.is_mended("supervisors", "default")
+    assert not list(sockets.iterdir())
+    # The number may have gone to another process by now.
+    with process() as pid:
+        pid_file.write_text(str(pid))
+        machine.is_mended("supervisors", "default")
+
+
+def test_half_made_environments(machine: Machine) -> None:
+    root = machine.home / "environments"
+    (root / "airflow-0123").mkdir(parents=True)
+    (root / "airflow-0123" / ".complete").touch()
+    half = root / "mlflow-4567" / "bin"
+    half.mkdir(parents=True)
+    with (root / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        machine.is_well("environments")  # it is being made
+    machine.is_mended("environments", "mlflow-4567")
+    assert [path.name for path in root.iterdir() if path.is_dir()] == ["airflow-0123"]
+
+
+def test_directories_of_killed_runs(machine: Machine) -> None:
+    temporary = machine.root / "tmp"
+    for name in ("gaiaflow-run-old", "gaiaflow-run-working", "gaiaflow-run-young", "else"):
+        (temporary / name).mkdir(parents=True)
+        (temporary / name / "owner").touch()
+        if name != "gaiaflow-run-young":
+            os.utime(temporary / name, (0, 0))
+    with (temporary / "gaiaflow-run-working" / "owner").open() as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        machine.is_mended("runs", "gaiaflow-run-old")
+    left = {path.name for path in temporary.iterdir()}
+    assert left == {"gaiaflow-run-working", "gaiaflow-run-young", "else"}
+
+
+# ---- The command
+
+
+def setup(machine: Machine, *arguments: str, only: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Runs the command on this machine as it is, for the checks that look only at this test's directories."""
+    chosen = json.dumps({"doctor_only": only or ("docker_config", "docker_helpers", "environments", "runs")})
+    environment = os.environ | {
+        "HOME": str(machine.user),
+        "GAIAFLOW_HOME": str(machine.home),
+        "PYTHONPATH": str(CHECKOUT),
+    }
+    command = [sys.executable, "-m", "gaiaflow_py", "doctor", *arguments, "-e", chosen]
+    environment["TMPDIR"] = str(machine.root / "tmp")
+    (machine.root / "tmp").mkdir(exist_ok=True)
+    return subprocess.run(command, env=environment, cwd=machine.root, capture_output=True, text=True, check=False)
+
+
+def break_two(machine: Machine) -> Path:
+    """A half-made environment, and settings of Docker's that name a helper which isn't there."""
+    (machine.home / "environments" / "mlflow-4567").mkdir(parents=True)
+    return machine.write("home/me/.docker/config.json", '{"credsStore": "gone"}')
+
+
+def test_the_command_finds_repairs_and_says_so(machine: Machine) -> None:
+    assert setup(machine).returncode == 0
+    path = break_two(machine)
+    for arguments in ((), ("--fix", "--check")):
+        done = setup(machine, *arguments)
+        assert done.returncode == 1, done.stderr
+        assert "credential helpers" in done.stdout
+        assert "docker-credential-gone" in done.stdout
+        assert "2 well, 2 wrong." in done.stdout
+    assert "credsStore" in path.read_text()
+    done = setup(machine, "--fix")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 well, 2 fixed." in done.stdout
+    done = setup(machine, "--fix")
+    assert (done.returncode, done.stdout) == (0, "4 well.\n")
+
+
+def test_what_cannot_be_repaired_is_still_wrong_after_a_repair(machine: Machine) -> None:
+    machine.write("home/me/.docker/config.json", "{")
+    done = setup(machine, "--fix")
+    assert done.returncode == 1
+    assert "line 1" in done.stdout
+
+
+def test_json(machine: Machine) -> None:
+    break_two(machine)
+    done = setup(machine, "--json")
+    document = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert list(document) == ["status", "findings", "hosts", "log"]
+    assert document["status"] == "ok"
+    states = {one["id"]: one["state"] for one in document["findings"]}
+    assert states == {"docker_config": "ok", "docker_helpers": "wrong", "environments": "wrong", "runs": "ok"}
+    assert set(document["findings"][0]) == {"id", "title", "state", "message", "why", "repair"}
+
+
+def test_several_hosts_have_a_column(machine: Machine) -> None:
+    break_two(machine)
+    local = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "gaiaflow_home": str(machine.home),
+    }
+    inventory = machine.write("hosts.yml", yaml.safe_dump({"all": {"hosts": {"one": local, "two": local}}}))
+    done = setup(machine, "-i", str(inventory))
+    assert done.returncode == 1, done.stderr
+    header, *rows = done.stdout.splitlines()
+    assert header.startswith("Host")
+    assert [row.split()[0] for row in rows if row.startswith(("one", "two"))] == ["one", "one", "two", "two"]
+    assert "4 well, 4 wrong." in done.stdout
+
+
+def test_wrong_input_is_refused(machine: Machine) -> None:
+    done = setup(machine, only=("docker_socks",))
+    assert done.returncode == 1
+    assert "docker_socks" in done.stderr
+    assert "docker_socket" in done.stderr
+    done = setup(machine, "-e", '{"doctor_ports": {"airflow": 99999}}')
+    assert done.returncode == 1
+    assert "99999" in done.stderr
+    done = setup(machine, "-e", "doctor_user=no-such-user")
+    assert "no-such-user" in done.stderr
+    assert setup(machine, "--repair").returncode == 2
+
+
+def test_the_role_knows_every_check_and_the_stacks_own_ports(machine: Machine) -> None:
+    options = yaml.safe_load((CHECKOUT / "roles/doctor/meta/argument_specs.yml").read_text())["argument_specs"]["main"]
+    assert options["options"]["doctor_only"]["choices"] == [one["id"] for one in machine.doctor()["findings"]]
+    defaults = yaml.safe_load((CHECKOUT / "roles/doctor/defaults/main.yml").read_text())
+    catalogue = yaml.safe_load((CHECKOUT / "roles/mlops/vars/main/catalogue.yml").read_text())
+    public = {
+        name: port
+        for name, port in catalogue["mlops_default_ports"].items()
+        if name not in catalogue["mlops_internal_ports"]
+    }
+    assert defaults["doctor_ports"] == public
