@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ MORE_PROGRAMS = (
 )
 LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 STARTUP_FILES = (".profile", ".bash_profile", ".bashrc", ".zprofile", ".zshrc", ".zshenv", ".config/fish/config.fish")
+VARIABLE = re.compile(r"\s*(?:export\s+|set\s+-\S+\s+)?DOCKER_HOST[=\s][\"']?([^\s\"'$]+)[\"']?\s*$")
 
 
 def config_path(context: Context) -> Path:
@@ -122,9 +124,12 @@ def is_elsewhere(context: Context, host: str) -> bool:
 
 def look_for_context(context: Context) -> Finding | None:
     """Docker's command line must talk to the engine that runs here."""
-    host = os.environ.get("DOCKER_HOST", "") if context.is_self else ""
+    places = startup_lines(context)
+    host = os.environ.get("DOCKER_HOST") if context.is_self else None
+    # A session that nobody logged in to hasn't read what a shell reads.
+    host = host or next(iter(places.values()), None)
     if host:
-        return look_at_variable(context, host)
+        return look_at_variable(context, host, list(places))
     content, directory = config(context), context.docker_directory
     stale = stale_context(content, directory)
     name = str(content.get("currentContext") or "default")
@@ -151,23 +156,27 @@ def dead_context(context: Context, message: str) -> Finding:
     return wrong(message, "No command of Docker's reaches an engine.", "docker context use default", mend)
 
 
-def look_at_variable(context: Context, host: str) -> Finding | None:
+def look_at_variable(context: Context, host: str, places: list[str]) -> Finding | None:
     """DOCKER_HOST overrules every context."""
     if not is_elsewhere(context, host):
         return None
     there = "where an engine answers, too" if host_answers(host) else "where nobody answers"
     message = f"DOCKER_HOST leads to {host}, {there}; the engine of this machine is at {context.engine.socket}."
-    places = ", ".join(startup_lines(context.user_home)) or "the shell's startup files"
     why = "Docker and Minikube use that one, whatever context is chosen."
-    return wrong(message, why, f"unset DOCKER_HOST, and remove it from {places}.")
+    where = ", ".join(places) or "wherever your shell gets it from"
+    return wrong(message, why, f"unset DOCKER_HOST, and remove it from {where}.")
 
 
-def startup_lines(home: Path) -> Iterator[str]:
-    """Where the user's shells are told of DOCKER_HOST."""
-    for name in STARTUP_FILES:
-        path = home / name
-        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
-        yield from (f"{path}:{number}" for number, line in enumerate(lines, 1) if "DOCKER_HOST" in line)
+def startup_lines(context: Context) -> dict[str, str]:
+    """Where the user's shells are told of DOCKER_HOST, each with what they are told."""
+    files = [context.path("etc/environment"), *sorted(context.path("etc/profile.d").glob("*.sh"))]
+    found = {}
+    for path in (*files, *(context.user_home / name for name in STARTUP_FILES)):
+        with contextlib.suppress(OSError):
+            for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+                if told := VARIABLE.match(line):
+                    found[f"{path}:{number}"] = told[1]
+    return found
 
 
 # ---- Proxies

@@ -155,6 +155,7 @@ def test_docker_host_that_leads_elsewhere(host: Host) -> None:
     found = findings(host, "--fix")["docker_context"]
     assert found["state"] == "wrong"
     assert "nobody answers" in found["message"]
+    assert "/etc/environment:" in found["repair"]
     assert f"/home/{USER}/.profile:" in found["repair"]
     host.run("sed -i /DOCKER_HOST/d /etc/environment /home/*/.profile", check=True)
     assert findings(host)["docker_context"]["state"] == "ok"
