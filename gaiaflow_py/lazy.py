@@ -18,6 +18,7 @@ COMMANDS = {
     "open": "Open a service in the browser.",
     "doctor": "Find what is wrong with this machine, and repair it.",
     "instances": "List the instances of the stack on this machine.",
+    "bundle": "Pack what an installation without a network needs.",
     "new": "Make a project from the template.",
     "uninstall": "Remove the stack, and its data, from this machine.",
 }

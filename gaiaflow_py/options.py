@@ -104,6 +104,18 @@ def project_option(help_text: str) -> Decorator:
     return click.option("--project", type=click.Path(file_okay=False), metavar="DIR", help=help_text)
 
 
+def bundle_option(function: Command) -> Command:
+    """Adds `--bundle`."""
+    return click.option(
+        "--bundle",
+        type=click.Path(exists=True, dir_okay=False),
+        envvar="GAIAFLOW_BUNDLE",
+        metavar="FILE",
+        callback=lambda _ctx, _param, value: _absolute(value) if value else None,
+        help="Install from what `bundle create` made, without a network.",
+    )(function)
+
+
 def yes_option(function: Command) -> Command:
     """Adds `--yes`."""
     return click.option("--yes", "-y", is_flag=True, help="Don't ask before data is deleted.")(function)

@@ -117,15 +117,19 @@ class Stack:
             variables["mlops_delete_volumes"] = True
         return Request("mlops", f"mlops --{action}", variables, options, self._locks())
 
-    def workstation(self, options: RunOptions, *, without: Sequence[str] = (), strict: bool = False) -> Request:
+    def workstation(
+        self, options: RunOptions, *, without: Sequence[str] = (), bundle: Path | None = None, strict: bool = False
+    ) -> Request:
         """Returns the request that brings the whole machine to its wanted state.
 
         Args:
             options: How to run it.
             without: Components to leave out.
+            bundle: The bundle to install from, without a network.
             strict: What would be left for later is a failure.
         """
-        variables = self.variables() | ({"workstation_without": list(without)} if without else {})
+        said = {"workstation_without": list(without), "bundle_file": str(bundle) if bundle else None}
+        variables = self.variables() | {name: value for name, value in said.items() if value}
         return Request("workstation", "workstation", variables, options, self._locks(), strict=strict)
 
     def status(self, options: RunOptions) -> Request:

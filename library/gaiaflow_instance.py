@@ -57,6 +57,10 @@ options:
     description: Directory of the environments' lock files, NAME.txt each.
     type: path
     default: ""
+  wheels:
+    description: A directory of wheels, to make the environments from them alone and without a network.
+    type: path
+    default: ""
   uv:
     description: The uv program.
     type: path
@@ -348,7 +352,7 @@ def provide_psutil(module: AnsibleModule, home: Path) -> None:
         root = home / "environments"
         (base,) = describe_all(root, Path(module.params["locks"]), {"base": False}, "")
         if not base.complete and not module.check_mode:
-            ensure(root, [base], module.params["uv"], str(home / "cache" / "uv"))
+            ensure(root, [base], module.params["uv"], str(home / "cache" / "uv"), module.params["wheels"])
         sys.path.append(base.site_packages)
 
 
@@ -358,7 +362,7 @@ def ensure_environments(module: AnsibleModule, home: Path, record: dict[str, Any
     environments = describe_all(root, Path(module.params["locks"]), module.params["environments"], project)
     to_make = not all(environment.complete for environment in environments)
     if to_make and not module.check_mode:
-        ensure(root, environments, module.params["uv"], str(home / "cache" / "uv"))
+        ensure(root, environments, module.params["uv"], str(home / "cache" / "uv"), module.params["wheels"])
     return {
         "environments": {environment.name: str(environment.directory) for environment in environments},
         "site_packages": {environment.name: environment.site_packages for environment in environments},
@@ -381,6 +385,7 @@ def main() -> None:
             "environments": {"type": "dict", "default": {}},
             "locks": {"type": "path", "default": ""},
             "uv": {"type": "path", "default": ""},
+            "wheels": {"type": "path", "default": ""},
         },
         supports_check_mode=True,
     )

@@ -100,12 +100,17 @@ def run_uv(arguments: list[str], environment: dict[str, str]) -> None:
         raise Failed(done.stderr.strip() or f"uv ended with code {done.returncode}")
 
 
-def make(environment: Environment, uv: str, settings: dict[str, str]) -> None:
+def offline(wheels: str) -> list[str]:
+    """What makes uv take wheels from a directory and from nowhere else; nothing where no directory is given."""
+    return ["--offline", "--no-index", "--find-links", wheels] if wheels else []
+
+
+def make(environment: Environment, uv: str, settings: dict[str, str], wheels: str) -> None:
     """Makes the environment; the mark comes last, so that one left half-made by an interrupted run is made anew."""
     shutil.rmtree(environment.directory, ignore_errors=True)
     python = str(environment.directory / "bin" / "python")
     run_uv([uv, "venv", "--quiet", "--python", sys.executable, str(environment.directory)], settings)
-    install = [uv, "pip", "install", "--quiet", "--python", python]
+    install = [uv, "pip", "install", "--quiet", "--python", python, *offline(wheels)]
     run_uv([*install, "--require-hashes", "--requirements", str(environment.lock)], settings)
     if environment.dependencies:
         add_project_dependencies(environment, install, settings)
@@ -129,13 +134,13 @@ def add_project_dependencies(environment: Environment, install: list[str], setti
         ) from error
 
 
-def make_all(missing: list[Environment], uv: str, settings: dict[str, str]) -> None:
+def make_all(missing: list[Environment], uv: str, settings: dict[str, str], wheels: str) -> None:
     """Makes the environments in parallel."""
     done: list[str] = []
     report_progress(f"environments 0/{len(missing)}: {', '.join(one.name for one in missing)}")
 
     def make_one(environment: Environment) -> None:
-        make(environment, uv, settings)
+        make(environment, uv, settings, wheels)
         done.append(environment.name)
         report_progress(f"environments {len(done)}/{len(missing)}: {environment.name} is ready")
 
@@ -173,7 +178,7 @@ def describe_all(root: Path, locks: Path, names: Mapping[str, bool], project: st
     ]
 
 
-def ensure(root: Path, environments: list[Environment], uv: str, cache: str) -> None:
+def ensure(root: Path, environments: list[Environment], uv: str, cache: str, wheels: str = "") -> None:
     """Makes those that are missing, and removes what no instance uses any more.
 
     Args:
@@ -181,6 +186,7 @@ def ensure(root: Path, environments: list[Environment], uv: str, cache: str) -> 
         environments: Those that are needed.
         uv: The uv program.
         cache: uv's cache directory, unless UV_CACHE_DIR is set.
+        wheels: A directory of wheels, to install from them alone and without a network.
 
     Raises:
         Failed: uv could not make one; what it said is the message.
@@ -188,5 +194,5 @@ def ensure(root: Path, environments: list[Environment], uv: str, cache: str) -> 
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(root / ".lock"):
         missing = [environment for environment in environments if not environment.complete]
-        make_all(missing, uv, uv_environment(cache))
+        make_all(missing, uv, uv_environment(cache), wheels)
         remove_unused(root, environments)

@@ -10,6 +10,8 @@ from gaiaflow_py import options as opts
 from gaiaflow_py.commands import _run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gaiaflow_py.request import RunOptions
 
 COMPONENTS = ("docker", "minikube")
@@ -20,6 +22,7 @@ COMPONENTS = ("docker", "minikube")
     "workstation",
     "workstation --project ~/my-project",
     "workstation --without docker --without minikube",
+    "workstation --bundle /media/usb/gaiaflow.tar",
     "workstation -i inventory/fleet.yml -K",
     "workstation --instance second --check --diff",
 )
@@ -29,6 +32,7 @@ COMPONENTS = ("docker", "minikube")
 @click.option(
     "--without", type=click.Choice(COMPONENTS), multiple=True, help="Leave a component out; may be given again."
 )
+@opts.bundle_option
 @click.option("--strict", is_flag=True, help="What would be left for later, as a site can't be reached, is an error.")
 @opts.run_options()
 def command(
@@ -38,6 +42,7 @@ def command(
     instance: str | None,
     jupyter_port: int | None,
     without: tuple[str, ...],
+    bundle: Path | None,
     strict: bool,
 ) -> int:
     """Bring this machine to its wanted state, and keep it there: run it again and nothing changes.
@@ -49,4 +54,4 @@ def command(
 
     path = _run.project_path(project, local=options.inventory is None, state="any")
     stack = Stack(instance, path, jupyter_port=jupyter_port)
-    return _run.run(stack.workstation(options, without=without, strict=strict))
+    return _run.run(stack.workstation(options, without=without, bundle=bundle, strict=strict))

@@ -1,0 +1,503 @@
+"""Packing all that an installation downloads into one file, for machines without a network."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import http.client
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from gaiaflow_py import __version__, progress
+from gaiaflow_py.errors import InputError, SetupError
+from gaiaflow_py.paths import content_root
+
+PLATFORMS = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
+"""The platforms that can be packed for, and what Python calls their processors."""
+
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+"""The versions of Python that can be packed for."""
+
+GLIBC = 28
+"""The C library that the wheels may ask for, 2.28: Debian 10, RHEL 8 and Ubuntu 18.10 have it, and all newer ones."""
+
+PROGRAMS = ("minikube", "kubectl")
+LAUNCHER_PACKAGES = ["python3", "python3-venv"]
+PARALLEL = 4
+POLL_S = 0.2
+TIMEOUT_S = 30
+CHUNK = 1 << 20
+LOG_LINES = 10
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a bundle is for.
+
+    Attributes:
+        platform: Operating system and processor, as in PLATFORMS.
+        python: The version of Python, as in PYTHONS.
+    """
+
+    platform: str
+    python: str
+
+    @property
+    def machine(self) -> str:
+        """The processor, as Python calls it."""
+        return PLATFORMS[self.platform]
+
+    @property
+    def newest_python(self) -> str:
+        """A version that is newer than any patch release: a package may exclude old ones."""
+        return f"{self.python}.99"
+
+    def marker_environments(self) -> Iterator[dict[str, str]]:
+        """Returns what markers are evaluated for: the first and the last of Python's patch releases."""
+        for full in (f"{self.python}.0", self.newest_python):
+            yield {
+                "implementation_name": "cpython",
+                "os_name": "posix",
+                "platform_machine": self.machine,
+                "platform_python_implementation": "CPython",
+                "platform_system": "Linux",
+                "python_full_version": full,
+                "python_version": self.python,
+                "sys_platform": "linux",
+            }
+
+    def pip_options(self) -> list[str]:
+        """Returns what makes pip take wheels for the target."""
+        names = [*(f"manylinux_2_{minor}" for minor in range(GLIBC, 4, -1)), "manylinux2014", "manylinux1", "linux"]
+        platforms = [option for name in names for option in ("--platform", f"{name}_{self.machine}")]
+        return ["--only-binary", ":all:", "--implementation", "cp", "--python-version", self.newest_python, *platforms]
+
+    def uv_options(self) -> list[str]:
+        """Returns what makes uv resolve for the target."""
+        platform = f"{self.machine}-manylinux_2_{GLIBC}"
+        return ["--only-binary", ":all:", "--python-platform", platform, "--python-version", self.newest_python]
+
+
+def this_machine() -> Target:
+    """Returns the target that a bundle has when nothing else is said."""
+    machine = os.uname().machine
+    platform = next((name for name, known in PLATFORMS.items() if known == machine), "linux/amd64")
+    return Target(platform, f"{sys.version_info.major}.{sys.version_info.minor}")
+
+
+@dataclass
+class Packed:
+    """A bundle that was made.
+
+    Attributes:
+        file: Where it is.
+        size: Its size in bytes.
+        manifest: What it tells about itself.
+    """
+
+    file: Path
+    size: int
+    manifest: dict[str, Any]
+
+
+def create(
+    file: Path,
+    target: Target,
+    *,
+    project: Path | None = None,
+    variables: Mapping[str, Any] | None = None,
+    strict: bool = False,
+    as_json: bool = False,
+) -> Packed:
+    """Makes a bundle, whole or not at all.
+
+    Args:
+        file: The file to make.
+        target: What it is for.
+        project: A project whose dependencies are packed, too.
+        variables: What replaces the variables in versions.yml.
+        strict: A program that can't be had is an error.
+        as_json: A program reads the output.
+
+    Returns:
+        What was made.
+
+    Raises:
+        InputError: The file can't be made there, or the project can't be read.
+        SetupError: A wheel can't be had, the disk is full, a download isn't what it should be.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as private:
+            display = _Display(Path(private) / "steps", as_json)
+            try:
+                return _Packer(file, target, Path(private), variables or {}, display).pack(project, strict)
+            finally:
+                display.stop()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise SetupError(
+                f"The disk of {file.parent} is full.", "Nothing was made; free some space first."
+            ) from error
+        raise InputError(f"The bundle '{file}' can't be made: {error.strerror or error}.") from error
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Reads what a bundle tells about itself.
+
+    Args:
+        file: The bundle.
+
+    Returns:
+        Its manifest, and its digest.
+
+    Raises:
+        InputError: The file isn't a bundle.
+    """
+    utils = _module_utils("gaiaflow_bundle")
+    try:
+        bundle = utils.read(file)
+    except utils.Refused as error:
+        raise InputError(str(error)) from error
+    return {"digest": bundle.digest, **bundle.manifest}
+
+
+def _module_utils(name: str) -> Any:
+    """Imports what the modules share, as Ansible would."""
+    import importlib
+
+    import ansible.module_utils
+
+    directory = str(content_root() / "module_utils")
+    if directory not in ansible.module_utils.__path__:
+        ansible.module_utils.__path__.append(directory)
+    return importlib.import_module(f"ansible.module_utils.{name}")
+
+
+class _Display:
+    """Shows what is done now."""
+
+    def __init__(self, steps: Path, as_json: bool) -> None:
+        self._steps, self._task, self._number, self._last = steps, "", 0, ""
+        self._progress = progress.for_run(steps, wanted=True, json=as_json)
+        self.stop = self._progress.stop
+
+    def task(self, text: str) -> None:
+        self._task, self._number = text, self._number + 1
+        self._progress.show(self._task, self._number)
+
+    def step(self, text: str) -> None:
+        if text != self._last:
+            with self._steps.open("a") as file:
+                file.write(f"{text}\n")
+        self._last = text
+        self._progress.show(self._task, self._number)
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One package that is needed, at one version."""
+
+    name: str
+    version: str
+    hashes: frozenset[str]
+
+    @property
+    def line(self) -> str:
+        """As a requirement for pip."""
+        return " ".join([f"{self.name}=={self.version}", *(f"--hash={one}" for one in sorted(self.hashes))])
+
+
+def pins(lock: str, target: Target) -> list[Pin]:
+    """Returns the packages of a lock file that the target needs.
+
+    Args:
+        lock: The lock file's text, as uv writes it.
+        target: What is packed for.
+    """
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    found = []
+    for entry in re.split(r"\n(?=\S)", lock.replace("\\\n", " ")):
+        text, *hashes = entry.split(" --hash=")
+        if not text.strip() or text.startswith("#"):
+            continue
+        requirement = Requirement(text.strip())
+        if not requirement.marker or any(map(requirement.marker.evaluate, target.marker_environments())):
+            version = str(requirement.specifier).removeprefix("==")
+            found.append(Pin(canonicalize_name(requirement.name), version, frozenset(map(str.strip, hashes))))
+    return found
+
+
+def merged(found: Iterable[Pin]) -> list[Pin]:
+    """Returns each package's version once, with all its hashes, sorted by name.
+
+    Args:
+        found: The packages of all lock files.
+    """
+    hashes: dict[tuple[str, str], frozenset[str]] = {}
+    for pin in found:
+        key = (pin.name, pin.version)
+        hashes[key] = hashes.get(key, frozenset()) | pin.hashes
+    return [Pin(*key, hashes[key]) for key in sorted(hashes)]
+
+
+@dataclass
+class _Packer:
+    """Makes one bundle in a private directory."""
+
+    file: Path
+    target: Target
+    private: Path
+    variables: Mapping[str, Any]
+    display: _Display
+    missing: list[dict[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.contents = self.private / "contents"
+        self.wheels = self.contents / "wheels"
+        self.programs = self.contents / "programs"
+        for directory in (self.wheels, self.programs):
+            directory.mkdir(parents=True)
+        self.versions = {**_yaml("inventory/group_vars/all/versions.yml"), **self.variables}
+        self.environment = {
+            **_module_utils("gaiaflow_environments").uv_environment(str(self.private / "cache")),
+            "PIP_CONSTRAINT": "",
+            "PYTHONUNBUFFERED": "1",  # or the progress comes in lumps
+            "TMPDIR": str(self.private),
+        }
+
+    def pack(self, project: Path | None, strict: bool) -> Packed:
+        """Collects everything, and writes the file."""
+        command_line, services = self._locks()
+        self.display.task("Resolve the projects' dependencies")
+        projects = list(self._project_pins(project))
+        self.display.task("Download the wheels")
+        self._download_wheels(merged([*command_line, *services, *projects]))
+        self._list_for_launcher(command_line)
+        self.display.task("Download the programs")
+        for name in PROGRAMS:
+            self._download_program(name)
+        if strict and self.missing:
+            what = "; ".join(f"{one['component']}: {one['reason']}" for one in self.missing)
+            raise SetupError(f"Not everything can be had (--strict): {what}", "Nothing was made.")
+        self.display.task("Write the bundle")
+        return self._write()
+
+    def _locks(self) -> tuple[list[Pin], list[Pin]]:
+        cli = content_root() / "requirements" / "cli.txt"
+        if not cli.exists():
+            self._miss(
+                "the command line's packages", f"this installation has no {cli.name}; make the bundle in a checkout"
+            )
+        command_line = pins(cli.read_text(), self.target) if cli.exists() else []
+        locks = sorted((content_root() / "roles" / "mlops" / "files" / "locks").glob("*.txt"))
+        return command_line, [pin for lock in locks for pin in pins(lock.read_text(), self.target)]
+
+    def _project_pins(self, project: Path | None) -> Iterator[Pin]:
+        """What the example project and the user's own need, in each environment that runs a project's code."""
+        from gaiaflow_py.project import generate
+
+        environments = _module_utils("gaiaflow_environments")
+        example = generate(content_root() / "template", self.private / "example", {}, ask=False)
+        runs_project = _yaml("roles/mlops/vars/main/catalogue.yml")["mlops_environment_names"]
+        for directory in filter(None, (example, project)):
+            try:
+                dependencies = environments.project_dependencies(str(directory))
+            except environments.Failed as error:
+                raise InputError(str(error)) from error
+            for name in (name for name, runs in runs_project.items() if runs and dependencies):
+                self.display.step(f"{directory.name} in {name}")
+                yield from self._resolve(name, dependencies)
+
+    def _resolve(self, environment: str, dependencies: Iterable[str]) -> list[Pin]:
+        lock = content_root() / "roles" / "mlops" / "files" / "locks" / f"{environment}.txt"
+        command = ["pip", "compile", "--quiet", "--no-config", "--generate-hashes", "--no-header", "--no-annotate"]
+        command += [*self.target.uv_options(), "--constraints", str(lock), "-"]
+        what = f"The project's dependencies don't fit beside {environment}'s, or can't be had"
+        return pins(self._uv(command, what, "\n".join(dependencies)), self.target)
+
+    def _uv(self, arguments: list[str], what: str, text: str) -> str:
+        uv = str(Path(sys.executable).with_name("uv"))
+        done = subprocess.run([uv, *arguments], env=self.environment, input=text, capture_output=True, text=True)
+        if done.returncode:
+            raise SetupError(f"{what}:\n{done.stderr.strip()}", "Nothing was made.")
+        return done.stdout
+
+    def _download_wheels(self, needed: list[Pin]) -> None:
+        pip = self.private / "pip"
+        install = ["pip", "install", "--quiet", "--no-config", "--no-deps", "--require-hashes", "--target", str(pip)]
+        self._uv(
+            [*install, "--python", sys.executable, "--requirements", "-"],
+            "pip can't be had",
+            self.versions["bundle_pip"],
+        )
+        # A package may be needed at several versions, and one pip takes one.
+        count = max(PARALLEL, *Counter(pin.name for pin in needed).values())
+        groups = [group for start in range(count) if (group := needed[start::count])]
+        logs = [self.private / f"pip-{number}.log" for number in range(len(groups))]
+        running: list[subprocess.Popen[bytes]] = []
+        try:
+            for group, log in zip(groups, logs, strict=True):
+                running.append(self._start_pip(pip / "pip", group, log))
+            while any(one.poll() is None for one in running) and not any(one.poll() for one in running):
+                begun = sum(log.read_text(errors="replace").count("Collecting ") for log in logs)
+                self.display.step(f"{begun * 10 // len(needed) * 10} % of {len(needed)} wheels")
+                time.sleep(POLL_S)
+        finally:
+            for one in running:
+                one.kill()
+                one.wait()
+        for one, log in zip(running, logs, strict=True):
+            if one.returncode > 0:
+                tail = "\n".join(log.read_text(errors="replace").strip().splitlines()[-LOG_LINES:])
+                raise SetupError(
+                    f"The wheels can't be downloaded:\n{tail}", "Nothing was made. Check network and disk."
+                )
+
+    def _start_pip(self, pip: Path, group: list[Pin], log: Path) -> subprocess.Popen[bytes]:
+        requirements = log.with_suffix(".txt")
+        requirements.write_text("".join(f"{pin.line}\n" for pin in group))
+        command = [sys.executable, str(pip), "download", "--no-deps", "--require-hashes", "--no-input", "--no-color"]
+        command += ["--progress-bar", "off", "--disable-pip-version-check", *self.target.pip_options()]
+        command += ["--dest", str(self.wheels), "--requirement", str(requirements)]
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                command, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def _list_for_launcher(self, command_line: list[Pin]) -> None:
+        """The launcher is a shell script: it unpacks what it needs by a list of names."""
+        from packaging.utils import parse_wheel_filename
+
+        wanted = {(pin.name, pin.version) for pin in command_line}
+        names = sorted(
+            f"wheels/{wheel.name}"
+            for wheel in self.wheels.iterdir()
+            if (parsed := parse_wheel_filename(wheel.name)) and (parsed[0], str(parsed[1])) in wanted
+        )
+        (self.contents / "launcher.txt").write_text("".join(f"{name}\n" for name in names))
+
+    def _download_program(self, name: str) -> None:
+        architecture = self.target.platform.partition("/")[2]
+        url = _rendered(self.versions[f"{name}_url"], self.versions).replace("{arch}", architecture)
+        component = f"{name} {self.versions[f'{name}_version']}"
+        self.display.step(component)
+        path = self.programs / name
+        try:
+            found = _fetch(url, path)
+        except _Unreachable as error:
+            path.unlink(missing_ok=True)
+            self._miss(component, f"{url} can't be had ({error})")
+            return
+        wanted = self.versions[f"{name}_sha256"][architecture]
+        if found != wanted:
+            raise SetupError(f"{url} is not {component}: its sha256 is {found} and not {wanted}.", "Nothing was made.")
+        path.chmod(0o755)
+
+    def _miss(self, component: str, reason: str) -> None:
+        self.missing.append({"component": component, "reason": reason})
+
+    def _write(self) -> Packed:
+        paths = sorted(path for path in self.contents.rglob("*") if path.is_file())
+        manifest = {
+            "format": _module_utils("gaiaflow_bundle").FORMAT,
+            "gaiaflow_setup": __version__,
+            "platform": self.target.platform,
+            "python": self.target.python,
+            "versions": {
+                name: self.versions[f"{name}_version"] for name in PROGRAMS if (self.programs / name).exists()
+            },
+            "missing": self.missing,
+            "packages": system_packages(),
+            "files": {str(path.relative_to(self.contents)): _described(path) for path in paths},
+        }
+        new = self.private / "bundle.tar"
+        with tarfile.open(new, "w") as tar:
+            _add(tar, "manifest.json", io.BytesIO(text := json.dumps(manifest, indent=1).encode()), len(text))
+            for path in paths:
+                with path.open("rb") as content:
+                    _add(tar, str(path.relative_to(self.contents)), content, path.stat().st_size, path.stat().st_mode)
+                path.unlink()  # or the disk must hold everything twice
+        new.replace(self.file)
+        return Packed(self.file, self.file.stat().st_size, manifest)
+
+
+class _Unreachable(Exception):
+    """A download can't be had here and now."""
+
+
+def _fetch(url: str, path: Path) -> str:
+    """Downloads a file and returns its sha256."""
+    digest = hashlib.sha256()
+    try:
+        response = urllib.request.urlopen(url, timeout=TIMEOUT_S)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _Unreachable(getattr(error, "reason", None) or error) from error
+    with response, path.open("wb") as file:
+        while chunk := _read(response):
+            digest.update(chunk)
+            file.write(chunk)
+    return digest.hexdigest()
+
+
+def _read(response: Any) -> bytes:
+    try:
+        return bytes(response.read(CHUNK))
+    except (OSError, http.client.HTTPException) as error:
+        raise _Unreachable(error) from error
+
+
+def _described(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
+
+
+def _add(tar: tarfile.TarFile, name: str, content: IO[bytes], size: int, mode: int = 0o644) -> None:
+    """Adds a file without owner and time: the same contents make the same bundle."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, mode & 0o777
+    tar.addfile(member, content)
+
+
+def _rendered(text: str, variables: Mapping[str, Any]) -> str:
+    """Fills in variables that may refer to one another, as Ansible does."""
+    from jinja2 import ChainableUndefined, Environment
+
+    environment = Environment(undefined=ChainableUndefined, autoescape=False)
+    for _ in range(10):
+        if "{{" not in text:
+            break
+        text = environment.from_string(text).render(variables)
+    return text
+
+
+def _yaml(name: str) -> dict[str, Any]:
+    import yaml
+
+    return dict(yaml.safe_load((content_root() / name).read_text()) or {})
+
+
+def system_packages() -> dict[str, Any]:
+    """Returns the names of the distribution's packages that the roles install, by the variable that holds them."""
+    found: dict[str, Any] = {"launcher": LAUNCHER_PACKAGES}
+    for path in sorted((content_root() / "roles").glob("*/*/main.yml")):
+        if path.parent.name in ("defaults", "vars"):
+            for name, value in _yaml(str(path.relative_to(content_root()))).items():
+                if name.endswith(("_packages", "_programs")) and not isinstance(value, str):
+                    found[name] = value
+    return found
