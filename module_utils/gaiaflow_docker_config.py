@@ -89,8 +89,9 @@ def stale_context(config: dict[str, Any], docker_directory: Path) -> str | None:
         docker_directory: Where contexts are kept, ~/.docker.
 
     Returns:
-        Its name, when there is no such context or its socket isn't there; else None. An engine that is reached over a
-        network (tcp, ssh, npipe) is never stale: that it is silent now says nothing.
+        Its name, when there is no such context, its socket isn't there, or it leads to a Windows pipe, which only
+        Windows can open; else None. An engine that is reached over a network is never stale: that it is silent now
+        says nothing.
     """
     name = config.get("currentContext")
     if not isinstance(name, str) or name in ("", "default"):
@@ -99,7 +100,8 @@ def stale_context(config: dict[str, Any], docker_directory: Path) -> str | None:
     if host is None:
         return name
     scheme, _, path = host.partition("://")
-    return name if scheme == "unix" and _is_absent(Path(path)) else None
+    is_stale = scheme == "npipe" or (scheme == "unix" and _is_absent(Path(path)))
+    return name if is_stale else None
 
 
 def without_context(config: dict[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,13 @@ class Played:
 
 
 def play(
-    directory: Path, role: str, variables: dict[str, Any], *options: str, path: str | None = None, **environment: str
+    directory: Path,
+    role: str,
+    variables: dict[str, Any],
+    *options: str,
+    tasks_from: str = "main",
+    path: str | None = None,
+    **environment: str,
 ) -> Played:
     """Plays a role.
 
@@ -52,12 +58,13 @@ def play(
         role: The role's name.
         variables: Its variables.
         options: Further options of ansible-playbook.
+        tasks_from: Which of the role's task files is played.
         path: The PATH that the role sees; by default this process's.
         environment: Further environment variables.
     """
     playbook = directory / "playbook.yml"
-    one_play = {"hosts": "all", "gather_facts": False, "roles": [{"role": role}]}
-    playbook.write_text(json.dumps([one_play]))
+    task = {"ansible.builtin.import_role": {"name": role, "tasks_from": tasks_from}}
+    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
     (directory / "variables.json").write_text(json.dumps(variables))
     (directory / "home").mkdir(exist_ok=True)
     (directory / "inventory.ini").write_text(f"localhost {LOCAL}\n")
