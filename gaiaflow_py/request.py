@@ -118,7 +118,13 @@ class Stack:
         return Request("mlops", f"mlops --{action}", variables, options, self._locks())
 
     def workstation(
-        self, options: RunOptions, *, without: Sequence[str] = (), bundle: Path | None = None, strict: bool = False
+        self,
+        options: RunOptions,
+        *,
+        without: Sequence[str] = (),
+        bundle: Path | None = None,
+        conda: bool = False,
+        strict: bool = False,
     ) -> Request:
         """Returns the request that brings the whole machine to its wanted state.
 
@@ -126,9 +132,14 @@ class Stack:
             options: How to run it.
             without: Components to leave out.
             bundle: The bundle to install from, without a network.
+            conda: Install Miniforge, too.
             strict: What would be left for later is a failure.
         """
-        said = {"workstation_without": list(without), "bundle_file": str(bundle) if bundle else None}
+        said = {
+            "workstation_without": list(without),
+            "bundle_file": str(bundle) if bundle else None,
+            "conda_enabled": conda,
+        }
         variables = self.variables() | {name: value for name, value in said.items() if value}
         return Request("workstation", "workstation", variables, options, self._locks(), strict=strict)
 

@@ -33,6 +33,7 @@ COMPONENTS = ("docker", "minikube")
     "--without", type=click.Choice(COMPONENTS), multiple=True, help="Leave a component out; may be given again."
 )
 @opts.bundle_option
+@click.option("--conda", is_flag=True, help="Install Miniforge, too, with an environment for the project.")
 @click.option("--strict", is_flag=True, help="What would be left for later, as a site can't be reached, is an error.")
 @opts.run_options()
 def command(
@@ -43,6 +44,7 @@ def command(
     jupyter_port: int | None,
     without: tuple[str, ...],
     bundle: Path | None,
+    conda: bool,
     strict: bool,
 ) -> int:
     """Bring this machine to its wanted state, and keep it there: run it again and nothing changes.
@@ -54,4 +56,4 @@ def command(
 
     path = _run.project_path(project, local=options.inventory is None, state="any")
     stack = Stack(instance, path, jupyter_port=jupyter_port)
-    return _run.run(stack.workstation(options, without=without, bundle=bundle, strict=strict))
+    return _run.run(stack.workstation(options, without=without, bundle=bundle, conda=conda, strict=strict))
