@@ -349,3 +349,35 @@ def test_the_launcher_refuses_what_is_no_bundle(bare: Path, packed: Path) -> Non
     assert done.returncode == 1
     assert f"Unpacking {cut} failed" in done.stderr
     assert launch(bare, "--bundle", str(packed)).returncode == 0
+
+
+def test_the_bundle_is_handed_over_with_its_whole_path(packer: Content, packed: Path) -> None:
+    told = "ansible.builtin.copy:\n  content: '{{ bundle_file }} {{ conda_enabled }}'\n  dest: '{{ home }}/told'"
+    packer.playbook("workstation", f"- {told.replace(chr(10), chr(10) + '  ')}")
+    shutil.copy(packed, packer.user / "mine.tar")
+    home = ["-e", f"home={packer.user}"]
+    done = packer.run("workstation", "--bundle", "mine.tar", "--conda", *home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (packer.user / "told").read_text() == f"{packer.user / 'mine.tar'} True"
+    done = packer.run("workstation", "--bundle", "none.tar", *home)
+    assert done.returncode == 2
+    assert "none.tar" in done.stderr
+
+
+def test_programs_come_from_the_bundle(packed: Path, tmp_path: Path) -> None:
+    """The real versions.yml: what the bundle has replaces the address, and what it hasn't stays."""
+    variables = yaml.safe_load((CHECKOUT / "inventory/group_vars/all/versions.yml").read_text())
+    roles = [{"role": "bundle", "vars": {"bundle_file": str(packed), "bundle_directory": str(tmp_path / "bundles")}}]
+    ask = {"ansible.builtin.debug": {"msg": "{{ minikube_url }} {{ kubectl_url }}"}}
+    content = [{"hosts": "localhost", "gather_facts": False, "vars": variables, "roles": roles, "post_tasks": [ask]}]
+    write(tmp_path / "playbook.yml", json.dumps(content))
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    options = ["-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    environment = os.environ | {"ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")}
+    done = subprocess.run(
+        [program, *options, "-i", "localhost,", str(tmp_path / "playbook.yml")],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert re.search(rf"file://{tmp_path}/bundles/\w+/programs/minikube https://\S+/kubectl", done.stdout), done.stdout
