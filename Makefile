@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: test unit e2e lint lock bench clean
+.PHONY: test unit e2e hosts molecule lint lock bench clean
 
 DEV := .venv-dev
 READY := $(DEV)/requirements.txt
@@ -46,13 +46,23 @@ unit: $(READY) ## without the stack: minutes
 e2e: $(READY) ## the real stack, in a temporary home
 	@$(hand_over_pip_settings); python -m pytest tests/e2e
 
+hosts: $(READY) ## the roles on real hosts; needs a Docker engine
+	@$(hand_over_pip_settings); python -m pytest tests/hosts
+
+molecule: $(READY) ## each role and the whole workstation on three hosts; needs a Docker engine
+	for suite in bookworm trixie; do \
+		docker image inspect "gaiaflow-test/host:$$suite" >/dev/null 2>&1 \
+			|| tests/hosts/build_image "$$suite" "gaiaflow-test/host:$$suite"; \
+	done
+	molecule test --all
+
 lint: $(READY)
 	ruff check .
 	ruff format --check .
 	mypy --strict
 	yamllint --strict .
 	ansible-lint
-	shellcheck gaiaflow-setup .ci/run
+	shellcheck gaiaflow-setup .ci/run tests/hosts/build_image roles/docker/files/*.sh
 
 lock: .venv/requirements.txt ## brings the lock files up to their inputs; UPGRADE=1 takes the newest versions allowed
 	@$(hand_over_pip_settings); for input in $(LOCKS); do \

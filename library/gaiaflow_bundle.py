@@ -100,7 +100,10 @@ def main() -> None:
         hint = "Nothing was installed. Copy the bundle anew, or make it anew: gaiaflow-setup bundle create FILE."
         module.fail_json(msg=str(error), hint=hint)
     except OSError as error:
-        module.fail_json(msg=f"The bundle can't be unpacked: {error}.", hint="Nothing was installed. Mend this first.")
+        module.fail_json(
+            msg=f"The bundle can't be unpacked into {module.params['dest']}: {error.strerror}.",
+            hint="Nothing was installed. Mend this first.",
+        )
     module.exit_json(changed=changed, **describe(bundle, directory))
 
 

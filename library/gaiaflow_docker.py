@@ -79,10 +79,11 @@ install:
   description: Where an engine that is missing is installed from (C(source), C(packages), C(repository), C(key)).
   returned: always
   type: dict
-daemon:
-  description: What daemon.json shall hold, and whether it differs; empty for an engine that does not read the file.
+settings:
+  description: The engine's settings that are to be written, each with C(path) and C(content).
   returned: always
-  type: dict
+  type: list
+  elements: dict
 user:
   description: The user who shall run containers.
   returned: always
@@ -129,7 +130,9 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # The families of distributions that Docker has a repository for, by what os-release says they are like.
 DEB_FAMILIES = ("ubuntu", "debian")
 RPM_FAMILIES = ("fedora", "rhel", "centos")
-NOTHING_TO_DO: dict[str, Any] = {"enabled": True, "daemon": {}, "member": True, "install": {}, "deferred": []}
+NOTHING_TO_DO: dict[str, Any] = {"enabled": True, "settings": [], "member": True, "install": {}, "deferred": []}
+# A host that is a container itself can't switch IPv6 off for its containers, and an engine from 26 on then starts none.
+DROP_IN = "[Service]\nEnvironment=DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE=1\n"
 PLUGINS = ("docker-compose", "docker-buildx")
 PLUGIN_DIRECTORIES = ("usr/libexec", "usr/lib", "usr/local/lib", "usr/local/libexec")
 
@@ -435,9 +438,9 @@ def deferred_for_root(engine: dict[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def deferred_restart(daemon: dict[str, Any], containers: int) -> list[dict[str, str]]:
+def deferred_restart(settings: list[dict[str, str]], containers: int) -> list[dict[str, str]]:
     """What the user is told when the engine cannot be restarted now."""
-    if not daemon.get("changed") or not containers:
+    if not settings or not containers:
         return []
     return [
         {
@@ -475,12 +478,24 @@ def merged(old: Any, new: Any) -> Any:
     return new
 
 
-def wanted_daemon(path: Path, settings: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """What daemon.json shall hold, and whether that is another thing than now."""
-    before = read_daemon(path)
+def wanted_daemon(before: dict[str, Any], settings: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """What daemon.json shall hold."""
     base = before if set(before) & set(defaults) else {**before, **defaults}
-    after = merged(base, settings)
-    return {"path": str(path), "content": json.dumps(after, indent=2) + "\n", "changed": after != before}
+    wanted: dict[str, Any] = merged(base, settings)
+    return wanted
+
+
+def files_to_write(params: dict[str, Any], root: Path, init: str) -> list[dict[str, str]]:
+    """The engine's settings that are not yet as they shall be, as files."""
+    daemon, files = root / "etc/docker/daemon.json", []
+    before = read_daemon(daemon)
+    wanted = wanted_daemon(before, params["daemon"], params["daemon_defaults"])
+    if wanted != before:
+        files.append({"path": str(daemon), "content": json.dumps(wanted, indent=2) + "\n"})
+    drop_in = root / "etc/systemd/system/docker.service.d/gaiaflow-setup.conf"
+    if init == "systemd" and not os.access(root / "proc/sys/net", os.W_OK) and not drop_in.exists():
+        files.append({"path": str(drop_in), "content": DROP_IN})
+    return files
 
 
 def examine(params: dict[str, Any]) -> dict[str, Any]:
@@ -500,17 +515,17 @@ def work(params: dict[str, Any], root: Path, found: dict[str, Any]) -> dict[str,
     """What there is to do about an engine that the role looks after."""
     distribution = Distribution(os_release(root))
     missing = [name for name in PLUGINS if not has_plugin(root, name)]
-    daemon = wanted_daemon(root / "etc/docker/daemon.json", params["daemon"], params["daemon_defaults"])
+    settings = files_to_write(params, root, found["init"])
     if found["engine"]["kind"] == "none":
         install = engine_to_install(params, distribution)
     else:
         install = plugins_to_install(params, distribution, missing)
     return {
         "enabled": is_enabled(root, found["init"]),
-        "daemon": daemon,
+        "settings": settings,
         "member": is_member(found["user"]),
         "install": install,
-        "deferred": deferred_plugins(missing, install) + deferred_restart(daemon, found["containers"]),
+        "deferred": deferred_plugins(missing, install) + deferred_restart(settings, found["containers"]),
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from stack import SUMMARY, Airflow, Stack
+from stack import STACK_ALONE, SUMMARY, Airflow, Stack
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A started stack with the example project; nothing of it is left afterwards."""
     root = tmp_path_factory.mktemp("a home")
     stack = Stack(home=root / "gaiaflow home", project=root / "wine project", instance="e2e")
-    done = stack.run("workstation", "--project", str(stack.project))
+    done = stack.run("workstation", *STACK_ALONE, "--project", str(stack.project))
     summary = SUMMARY.search(done.stdout)
     assert summary, done.stdout
     assert int(summary[2]) > 0

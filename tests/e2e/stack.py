@@ -15,6 +15,8 @@ from typing import Any
 import psutil
 import requests
 
+# Docker and Minikube are the business of tests/hosts: this machine keeps what it has.
+STACK_ALONE = ("--without", "docker", "--without", "minikube")
 CHECKOUT = Path(__file__).resolve().parents[2]
 INSTANCE_VARIABLE = "GAIAFLOW_INSTANCE_DIRECTORY"
 SUMMARY = re.compile(r"^ok=(\d+) changed=(\d+) deferred=(\d+) failed=(\d+)$", re.MULTILINE)

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
-from stack import SUMMARY, Airflow, Mlflow, Stack, objects, wait_until
+from stack import STACK_ALONE, SUMMARY, Airflow, Mlflow, Stack, objects, wait_until
 
 SERVICES = {
     "postgres",
@@ -55,7 +55,7 @@ def test_every_service_is_healthy(stack: Stack) -> None:
 
 
 def test_again_at_once_changes_nothing(stack: Stack) -> None:
-    done = stack.run("workstation", "--project", str(stack.project))
+    done = stack.run("workstation", *STACK_ALONE, "--project", str(stack.project))
     summary = SUMMARY.search(done.stdout)
     assert summary
     assert summary[2] == "0"
@@ -63,13 +63,13 @@ def test_again_at_once_changes_nothing(stack: Stack) -> None:
 
 
 def test_check_mode_on_the_converged_machine_changes_nothing(stack: Stack) -> None:
-    result = stack.json("workstation", "--project", str(stack.project), "--check", "--diff")
+    result = stack.json("workstation", *STACK_ALONE, "--project", str(stack.project), "--check", "--diff")
     assert result["hosts"]["localhost"]["changed"] == 0
 
 
 def test_plan_on_a_fresh_machine_lists_changes_and_makes_none(tmp_path: Path) -> None:
     fresh = Stack(home=tmp_path / "home", project=tmp_path / "project", instance="fresh")
-    result = fresh.json("plan", "workstation", "--project", str(fresh.project))
+    result = fresh.json("plan", "workstation", *STACK_ALONE, "--project", str(fresh.project))
     assert len(result["changes"]) >= 3
     assert not fresh.project.exists()
     assert not (fresh.home / "instances").exists()

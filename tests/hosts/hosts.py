@@ -16,9 +16,13 @@ LAUNCHER = str(CHECKOUT / "gaiaflow-setup")
 IMAGE = "gaiaflow-test/host:{suite}"
 USER = "alice"
 # All that a host with systemd and a Docker engine of its own needs, without the one capability that CI hasn't.
-RUN = """--detach --cap-add ALL --cap-drop SYS_RESOURCE --security-opt seccomp=unconfined --security-opt apparmor=unconfined
-    --cgroupns=host --tmpfs /run --tmpfs /run/lock --tmpfs /tmp:exec --volume /var/lib/docker
-    --volume /sys/fs/cgroup:/sys/fs/cgroup:rw""".split()
+RUN = [
+    *("--detach", "--cgroupns=host"),
+    *("--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE"),
+    *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
+    *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),
+    *("--volume", "/var/lib/docker", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"),
+]
 SSH = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
 
 
@@ -48,7 +52,9 @@ class Host:
     def __init__(self, directory: Path, suite: str, *, init: bool = True) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory, self.suite = directory, suite
-        command = [] if init else ["sh", "-c", "ssh-keygen -A && mkdir -p /run/sshd && /usr/sbin/sshd && sleep infinity"]
+        command = (
+            [] if init else ["sh", "-c", "ssh-keygen -A && mkdir -p /run/sshd && /usr/sbin/sshd && sleep infinity"]
+        )
         self.id = docker("run", *RUN, IMAGE.format(suite=suite), *command).stdout.strip()
         self.name = f"{suite}-{self.id[:6]}"
         self.key = make_key(directory.parent)
@@ -60,7 +66,9 @@ class Host:
     def _admit(self) -> None:
         public = self.key.with_suffix(".pub").read_text().strip()
         home = f"/home/{USER}/.ssh"
-        self.run(f"install -d -o {USER} -m 700 {home} && echo '{public}' >{home}/authorized_keys && chown {USER} {home}/*")
+        self.run(
+            f"install -d -o {USER} -m 700 {home} && echo '{public}' >{home}/authorized_keys && chown {USER} {home}/*"
+        )
 
     @property
     def address(self) -> str:
@@ -84,6 +92,16 @@ class Host:
     def setup(self, *arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[str]:
         """Runs gaiaflow-setup on it, from this machine."""
         return setup(self.directory, *arguments, "-i", str(self.inventory), timeout=timeout)
+
+    def docker_role(self, *arguments: str) -> str:
+        """Runs the role docker alone and returns Ansible's output, with its recap at the end."""
+        playbook = [str(CHECKOUT / ".venv/bin/ansible-playbook"), "-i", str(self.inventory), *arguments]
+        done = subprocess.run(
+            [*playbook, str(Path(__file__).with_name("docker.yml"))],
+            env={**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")},
+            cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=600,
+        )  # fmt: skip
+        return done.stdout + done.stderr
 
     def reboot(self) -> None:
         """Restarts it as a power cycle does."""

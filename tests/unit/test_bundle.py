@@ -381,3 +381,15 @@ def test_programs_come_from_the_bundle(packed: Path, tmp_path: Path) -> None:
         text=True,
     )
     assert re.search(rf"file://{tmp_path}/bundles/\w+/programs/minikube https://\S+/kubectl", done.stdout), done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
+def test_a_full_disk_is_named_and_nothing_is_left(packer: Content, tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "none", tmp_path], check=True)
+    try:
+        done = packer.run("bundle", "create", str(tmp_path / "big.tar"))
+        assert done.returncode == 1
+        assert f"The disk of {tmp_path} is full" in done.stderr
+        assert not list(tmp_path.iterdir())
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
