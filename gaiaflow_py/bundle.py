@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -42,6 +43,7 @@ POLL_S = 0.2
 TIMEOUT_S = 30
 CHUNK = 1 << 20
 LOG_LINES = 10
+FULL_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -266,6 +268,7 @@ class _Packer:
     variables: Mapping[str, Any]
     display: _Display
     missing: list[dict[str, str]] = field(default_factory=list)
+    least_free: int = sys.maxsize
 
     def __post_init__(self) -> None:
         self.contents = self.private / "contents"
@@ -335,8 +338,20 @@ class _Packer:
         uv = str(Path(sys.executable).with_name("uv"))
         done = subprocess.run([uv, *arguments], env=self.environment, input=text, capture_output=True, text=True)
         if done.returncode:
-            raise SetupError(f"{what}:\n{done.stderr.strip()}", "Nothing was made.")
+            raise self._failure(what, done.stderr)
         return done.stdout
+
+    def _free(self) -> int:
+        """The least that was free on the disk so far: a program that fails frees what it took."""
+        self.least_free = min(self.least_free, shutil.disk_usage(self.private).free)
+        return self.least_free
+
+    def _failure(self, what: str, output: str) -> Exception:
+        """What a program's complaint comes to; written to a full disk, it may be cut short itself."""
+        if os.strerror(errno.ENOSPC) in output or self._free() < FULL_BYTES:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        tail = "\n".join(output.strip().splitlines()[-LOG_LINES:])
+        return SetupError(f"{what}:\n{tail}", "Nothing was made.")
 
     def _download_wheels(self, needed: list[Pin]) -> None:
         pip = self.private / "pip"
@@ -356,6 +371,7 @@ class _Packer:
                 running.append(self._start_pip(pip / "pip", group, log))
             while any(one.poll() is None for one in running) and not any(one.poll() for one in running):
                 begun = sum(log.read_text(errors="replace").count("Collecting ") for log in logs)
+                self._free()
                 self.display.step(f"{begun * 10 // len(needed) * 10} % of {len(needed)} wheels")
                 time.sleep(POLL_S)
         finally:
@@ -364,10 +380,7 @@ class _Packer:
                 one.wait()
         for one, log in zip(running, logs, strict=True):
             if one.returncode > 0:
-                tail = "\n".join(log.read_text(errors="replace").strip().splitlines()[-LOG_LINES:])
-                raise SetupError(
-                    f"The wheels can't be downloaded:\n{tail}", "Nothing was made. Check network and disk."
-                )
+                raise self._failure("The wheels can't be downloaded", log.read_text(errors="replace"))
 
     def _start_pip(self, pip: Path, group: list[Pin], log: Path) -> subprocess.Popen[bytes]:
         requirements = log.with_suffix(".txt")
