@@ -21,6 +21,10 @@ options:
     description: The catalogue of services and what they share; needed to start, and kept in config/services.json.
     type: dict
     default: {}
+  bases:
+    description: What several services of the definition share, by the name that their C(base) gives.
+    type: dict
+    default: {}
   programs:
     description: Directory of run_service.py, the program that becomes a service, and of its like; needed to start.
     type: path
@@ -85,6 +89,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, locked, read_json, report_progress, write_private
+from ansible.module_utils.gaiaflow_catalogue import expand
 
 # The stack must not depend on the shell that happened to start it: AIRFLOW__*, AWS_PROFILE or PYTHONPATH stay outside.
 INHERITED = re.compile(
@@ -363,9 +368,10 @@ def supervisor_configuration(stack: Stack, definition: dict[str, Any], stop_time
 
 def configure(stack: Stack, module: AnsibleModule) -> list[dict[str, str]]:
     """Writes the configuration files that differ from what they shall hold; returns the differences."""
-    definition = module.params["definition"]
-    if not definition:
+    if not module.params["definition"]:
         return []
+    definition = dict(module.params["definition"])
+    definition["services"] = expand(definition["services"], module.params["bases"], "native")
     supervisor = supervisor_configuration(stack, definition, module.params["stop_timeout"])
     differences = []
     files = {
@@ -605,6 +611,7 @@ def main() -> None:
             "socket": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["started", "stopped", "restarted", "query"], "required": True},
             "definition": {"type": "dict", "default": {}},
+            "bases": {"type": "dict", "default": {}},
             "programs": {"type": "path", "default": ""},
             "services": {"type": "list", "elements": "str", "default": []},
             "start_timeout": {"type": "int", "default": 120},

@@ -1,0 +1,34 @@
+"""Reads the catalogue of services (roles/mlops/vars/main/catalogue.yml) as one runtime wants it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+RUNTIMES = ("native", "docker")
+
+
+def combine(*layers: dict[str, Any]) -> dict[str, Any]:
+    """One description out of several: a later one's keys win, and environments are put together."""
+    combined: dict[str, Any] = {}
+    for layer in layers:
+        combined.update({**layer, "env": {**combined.get("env", {}), **layer.get("env", {})}})
+    return combined
+
+
+def expand(services: dict[str, Any], bases: dict[str, Any], runtime: str) -> dict[str, Any]:
+    """The services with what each takes over from its `base` and with what is said for this runtime alone.
+
+    Args:
+        services: The catalogue's entries by name.
+        bases: What several entries share, by the name that their `base` gives.
+        runtime: `native` or `docker`.
+
+    Raises:
+        KeyError: An entry's base is not among the bases.
+    """
+    expanded = {}
+    for name, entry in services.items():
+        base = bases[entry["base"]] if "base" in entry else {}
+        complete = combine(base, entry, base.get(runtime, {}), entry.get(runtime, {}))
+        expanded[name] = {key: value for key, value in complete.items() if key not in {"base", *RUNTIMES}}
+    return expanded
