@@ -115,7 +115,6 @@ import platform
 import pwd
 import re
 import shutil
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -123,6 +122,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gaiaflow_engine import Engine
 
 SOCKET = "run/docker.sock"
 DESKTOP = "mnt/wsl/docker-desktop"
@@ -152,37 +152,11 @@ class Unreachable(Exception):
 # ---- The engine
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over the engine's socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=5)
-        self.path = path
-
-    def connect(self) -> None:
-        """Connects to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(5)
-        self.sock.connect(self.path)
-
-
-def ask(path: str, question: str) -> Any:
-    """The engine's answer; OSError when it does not answer."""
-    connection = UnixConnection(path)
-    try:
-        connection.request("GET", question)
-        return json.loads(connection.getresponse().read())
-    except (http.client.HTTPException, ValueError) as error:
-        raise OSError(str(error)) from error
-    finally:
-        connection.close()
-
-
 def find_engine(root: Path, user: str) -> dict[str, Any]:
     """The engine that is there, running or not."""
     for path, rootless in ((str(root / SOCKET), False), (rootless_socket(root, user), True)):
         try:
-            version = ask(path, "/version")
+            version = Engine(path).get("/version")
         except PermissionError:
             return {"kind": "engine", "version": "", "socket": path, "running": True, "denied": True}
         except OSError:
@@ -531,7 +505,8 @@ def work(params: dict[str, Any], root: Path, found: dict[str, Any]) -> dict[str,
 
 def running_containers(engine: dict[str, Any]) -> int:
     """How many containers a restart of the engine would end."""
-    return len(ask(engine["socket"], "/containers/json")) if engine["running"] and not engine.get("denied") else 0
+    may_ask = engine["running"] and not engine.get("denied")
+    return len(Engine(engine["socket"]).get("/containers/json")) if may_ask else 0
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.gaiaflow import read_json
-from ansible.module_utils.gaiaflow_doctor.engine import Engine
+from ansible.module_utils.gaiaflow_doctor.engine import FoundEngine
 
 # A hanging socket, disk or program must not hang the doctor.
 LOOK_S = 5.0
@@ -83,7 +83,7 @@ class Context:
     disk_mb: int
     inotify: Mapping[str, int]
     minikube_profile: str
-    engine: Engine = field(default_factory=lambda: Engine([]), repr=False)
+    engine: FoundEngine = field(default_factory=lambda: FoundEngine([]), repr=False)
 
     def fresh(self) -> Context:
         """The same, with an engine that hasn't been asked yet."""
@@ -92,7 +92,7 @@ class Context:
             self.path(f"run/user/{self.uid}/docker.sock"),
             self.user_home / ".docker/desktop/docker.sock",
         ]
-        return replace(self, engine=Engine(sockets))
+        return replace(self, engine=FoundEngine(sockets))
 
     @property
     def uid(self) -> int:

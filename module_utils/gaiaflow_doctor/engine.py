@@ -1,59 +1,19 @@
-"""What the Docker engine answers at its socket."""
+"""Which Docker engine this machine has, and whether it answers."""
 
 from __future__ import annotations
 
-import http.client
-import json
-import socket
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.gaiaflow_engine import Engine
+
 ANSWER_S = 2.0
 
 
-class SocketConnection(http.client.HTTPConnection):
-    """HTTP over a socket of this machine."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=ANSWER_S)
-        self.path = path
-
-    def connect(self) -> None:
-        """Connects to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(ANSWER_S)
-        self.sock.connect(self.path)
-
-
-def ask(path: str, question: str, method: str = "GET") -> Any:
-    """Returns the engine's answer.
-
-    Args:
-        path: Its socket.
-        question: The path of its API.
-        method: What to do with it.
-
-    Raises:
-        OSError: There is no answer, or none that an engine gives.
-    """
-    connection = SocketConnection(path)
-    try:
-        connection.request(method, question)
-        response = connection.getresponse()
-        body = response.read()
-        if response.status >= 400:
-            raise OSError(f"the engine answers {response.status}: {body[:200].decode(errors='replace')}")
-        return json.loads(body) if body else None
-    except (http.client.HTTPException, ValueError) as error:
-        raise OSError(f"no engine's answer: {error}") from error
-    finally:
-        connection.close()
-
-
-class Engine:
-    """The engine of this machine, asked once for all checks.
+class FoundEngine:
+    """The engine of this machine, looked for once for all checks.
 
     Args:
         sockets: Where one may listen; the first is the system's.
@@ -79,17 +39,10 @@ class Engine:
         """Its version; empty unless it is up."""
         return str(self._version.get("Version", "")) if self.state == "up" else ""
 
-    def ask(self, question: str, method: str = "GET") -> Any:
-        """Returns the engine's answer, or None when it is not up.
-
-        Args:
-            question: The path of its API.
-            method: What to do with it.
-
-        Raises:
-            OSError: There is no answer.
-        """
-        return ask(self.socket, question, method) if self.state == "up" else None
+    @property
+    def client(self) -> Engine | None:
+        """What to ask it by; None unless it is up."""
+        return Engine(self.socket, ANSWER_S) if self.state == "up" else None
 
     def _find(self) -> None:
         states: dict[str, str] = {}
@@ -102,7 +55,7 @@ class Engine:
 
     def _try(self, path: str) -> str:
         try:
-            self._version = ask(path, "/version")
+            self._version = Engine(path, ANSWER_S).get("/version")
         except PermissionError:
             return "denied"
         except TimeoutError:
@@ -119,7 +72,7 @@ def answers(path: str) -> bool:
         path: The socket.
     """
     try:
-        ask(path, "/version")
+        Engine(path, ANSWER_S).get("/version")
     except PermissionError:
         return Path(path).exists()
     except OSError:

@@ -11,11 +11,11 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, plural, wrong
 from ansible.module_utils.gaiaflow_doctor.docker import silent
 from ansible.module_utils.gaiaflow_doctor.machine import instance_of
+from ansible.module_utils.gaiaflow_engine import Engine
 
 RUN_DIRECTORIES = "gaiaflow-run-*"
 # A run that has just begun may not have locked its directory yet.
@@ -131,20 +131,19 @@ def look_for_supervisors(context: Context) -> Finding | None:
 # ---- Containers and networks
 
 
-def orphans(context: Context, kind: str) -> list[dict[str, Any]]:
-    """The containers or networks of instances of this home that are no more."""
+def orphans(context: Context, engine: Engine, kind: str) -> list[str]:
+    """The ids of containers or networks of instances of this home that are no more."""
     question = urllib.parse.quote(json.dumps({"label": [LABEL]}))
-    answer = context.engine.ask(f"/{kind}?all=true&filters={question}") or []
-    places = [(one, Path(one["Labels"][LABEL])) for one in answer]
+    places = [(one["Id"], Path(one["Labels"][LABEL])) for one in engine.get(f"/{kind}?all=true&filters={question}")]
     return [one for one, place in places if place.parent == context.home / "instances" and not place.exists()]
 
 
 def look_for_containers(context: Context) -> Finding | None:
     """Containers and networks that outlived their instance."""
-    if nothing := silent(context):
-        return nothing
-    found = {kind: [one["Id"] for one in orphans(context, kind)] for kind in ("containers/json", "networks")}
-    containers, networks = found.values()
+    engine = context.engine.client
+    if not engine:
+        return silent(context)
+    containers, networks = (orphans(context, engine, kind) for kind in ("containers/json", "networks"))
     if not containers and not networks:
         return None
     what = " and ".join(
@@ -153,9 +152,9 @@ def look_for_containers(context: Context) -> Finding | None:
 
     def mend() -> str:
         for number in containers:
-            context.engine.ask(f"/containers/{number}?force=true", "DELETE")
+            engine.delete(f"/containers/{number}?force=true")
         for number in networks:
-            context.engine.ask(f"/networks/{number}", "DELETE")
+            engine.delete(f"/networks/{number}")
         return f"Removed {what}."
 
     commands = [f"docker rm -f {' '.join(one[:12] for one in containers)}"] if containers else []

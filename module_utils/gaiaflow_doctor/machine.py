@@ -91,9 +91,8 @@ def look_for_disk(context: Context) -> Finding | None:
     """Room for the stack, and for Docker's images."""
     is_there = any((context.home / "environments").glob("*/.complete"))
     places = [(context.home, min(context.disk_mb, DISK_OF_A_STACK_MB) if is_there else context.disk_mb)]
-    engine = context.engine.ask("/info")
-    if engine:
-        places.append((context.path(engine["DockerRootDir"].lstrip("/")), context.disk_mb))
+    if engine := context.engine.client:
+        places.append((context.path(engine.get("/info")["DockerRootDir"].lstrip("/")), context.disk_mb))
     for place, needed in places:
         with contextlib.suppress(PermissionError):
             free = shutil.disk_usage(existing(place)).free // 2**20

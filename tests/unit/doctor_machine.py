@@ -19,11 +19,16 @@ from ansible.module_utils.testing import patch_module_args
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def load_module() -> ModuleType:
-    """The Ansible module, which finds what it shares with others where Ansible would put it."""
+def load_shared() -> None:
+    """Lets Python find what modules share where Ansible would put it."""
     shared = str(CHECKOUT / "module_utils")
     if shared not in ansible.module_utils.__path__:
         ansible.module_utils.__path__.append(shared)
+
+
+def load_module() -> ModuleType:
+    """The Ansible module."""
+    load_shared()
     spec = importlib.util.spec_from_file_location("gaiaflow_doctor", CHECKOUT / "library" / "gaiaflow_doctor.py")
     assert spec is not None
     assert spec.loader is not None

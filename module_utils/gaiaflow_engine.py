@@ -1,0 +1,101 @@
+"""A small client of the Docker engine's API, over its socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import Any
+
+SOCKET = "/var/run/docker.sock"
+ANSWER_S = 5.0
+
+
+class EngineError(OSError):
+    """The engine refuses, or what answers is no engine.
+
+    Attributes:
+        status: The HTTP status; 0 when what answers is no engine.
+        message: What it says.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"The Docker engine answers {status}: {message}" if status else message)
+        self.status, self.message = status, message
+
+
+class Engine:
+    """The engine behind a socket.
+
+    All requests raise EngineError when the engine refuses them, and another OSError when nobody answers:
+    PermissionError when this user may not ask, TimeoutError when the engine hangs.
+
+    Args:
+        socket: The path of its socket.
+        timeout: Seconds that it may be silent for.
+    """
+
+    def __init__(self, socket: str = SOCKET, timeout: float = ANSWER_S) -> None:
+        self.socket, self.timeout = str(socket), timeout
+
+    def get(self, path: str) -> Any:
+        """Returns what the engine says of something.
+
+        Args:
+            path: A path of its API, such as `/containers/json`.
+        """
+        return self._ask("GET", path)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """Has the engine do something, and returns what it says; None when it says nothing.
+
+        Args:
+            path: A path of its API.
+            body: What it is given, as JSON.
+        """
+        return self._ask("POST", path, body)
+
+    def delete(self, path: str) -> Any:
+        """Has the engine remove something, and returns what it says; None when it says nothing.
+
+        Args:
+            path: A path of its API.
+        """
+        return self._ask("DELETE", path)
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        connection = _Connection(self.socket, self.timeout)
+        content = None if body is None else json.dumps(body).encode()
+        try:
+            connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
+            answer = connection.getresponse()
+            said = answer.read()
+            if answer.status >= 400:
+                raise EngineError(answer.status, _message(said))
+            return json.loads(said) if said else None
+        except (http.client.HTTPException, ValueError) as error:
+            raise EngineError(0, f"What answers at {self.socket} is no Docker engine ({error!r})") from error
+        finally:
+            connection.close()
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a socket of this machine."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        """Connects to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def _message(said: bytes) -> str:
+    """What a refusal says; the engine's own are JSON."""
+    try:
+        return str(json.loads(said)["message"])
+    except (ValueError, KeyError, TypeError):
+        return said[:200].decode(errors="replace")
