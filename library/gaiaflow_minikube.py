@@ -73,20 +73,14 @@ deferred:
 """
 
 import getpass
-import hashlib
-import http.client
 import json
 import os
 import platform
 import pwd
 import re
 import shutil
-import ssl
 import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +88,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import locked, report_progress
+from ansible.module_utils.gaiaflow_download import Refused, Unreachable, download, opened
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 VERSION_COMMANDS = {"minikube": ["version", "--short"], "kubectl": ["version", "--client", "--output=json"]}
@@ -107,20 +102,6 @@ INSTALLERS = {
 }
 AGAIN = "gaiaflow-setup workstation"
 WRITABLE = "Set minikube_bin_directory to a directory that can be written."
-# Answers that speak of a proxy or a server in trouble, and not of the file that was asked for.
-TROUBLED = (407, 429)
-
-
-class Refused(Exception):
-    """A program cannot be had as it was asked for."""
-
-    def __init__(self, message: str, hint: str = "Nothing was installed or replaced.") -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-class Unreachable(Exception):
-    """The site does not answer."""
 
 
 # ---- What is there
@@ -276,47 +257,6 @@ def deferred_packages(packages: list[str]) -> list[dict[str, str]]:
 # ---- Downloads
 
 
-def opened(url: str, timeout: int) -> Any:
-    """The answer of the site; Unreachable or Refused."""
-    try:
-        return urllib.request.urlopen(
-            urllib.request.Request(url, headers={"User-Agent": "gaiaflow-setup"}), timeout=timeout
-        )
-    except urllib.error.HTTPError as error:
-        if error.code >= 500 or error.code in TROUBLED:
-            raise Unreachable(f"{url} answers {error.code} ({error.reason})") from error
-        raise Refused(f"{url} answers {error.code} ({error.reason}).", "Check the version and the mirror.") from error
-    except (http.client.InvalidURL, ValueError) as error:
-        raise Refused(f"{url} is no address ({error}).", "Check the mirror's variable.") from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            hint = "A company's proxy that looks into TLS needs its certificate among the host's."
-            raise Refused(f"The certificate of {url} is not trusted: {reason.verify_message}.", hint) from error
-        if urllib.parse.urlsplit(url).scheme == "file":
-            raise Refused(f"{url} can't be read ({reason}).") from error
-        raise Unreachable(f"{url} can't be reached ({reason or type(error).__name__})") from error
-
-
-def chunks(url: str, timeout: int) -> Iterator[bytes]:
-    """The file, piece by piece; Refused when it ends too early, Unreachable when the site falls silent."""
-    with opened(url, timeout) as answer:
-        expected, received = answer.headers.get("Content-Length"), 0
-        while True:
-            try:
-                piece = answer.read1(2**20) if hasattr(answer, "read1") else answer.read(2**20)
-            except http.client.IncompleteRead as error:
-                raise Refused(f"{url} ended too early, after {received} bytes.") from error
-            except OSError as error:
-                raise Unreachable(f"{url} fell silent after {received} bytes ({error})") from error
-            if not piece:
-                break
-            received += len(piece)
-            yield piece
-    if expected and received < int(expected):
-        raise Refused(f"{url} ended too early, after {received} of {expected} bytes.")
-
-
 def url_of(pin: Pin) -> str:
     """The address for this host."""
     return pin.url.replace("{arch}", architecture())
@@ -326,25 +266,14 @@ def architecture() -> str:
     """This host's, as Kubernetes calls it."""
     machine = platform.machine()
     if machine not in ARCHITECTURES:
-        raise Refused(f"The processor is {machine}; allowed are {', '.join(sorted(ARCHITECTURES))}.")
+        raise Refused(f"The processor is {machine}; allowed are {', '.join(sorted(ARCHITECTURES))}")
     return ARCHITECTURES[machine]
 
 
-def download(pin: Pin, new: Path, timeout: int) -> None:
-    """Puts the file there, if its checksum is right; Unreachable or Refused."""
+def fetch(pin: Pin, new: Path, timeout: int) -> None:
+    """Puts the program there, if its checksum is right; Unreachable or Refused."""
     report_progress(f"downloading {pin.name} {pin.version}")
-    url, wanted = url_of(pin), pin.sha256.get(architecture(), "")
-    digest = hashlib.sha256()
-    with new.open("wb") as file:
-        for piece in chunks(url, timeout):
-            digest.update(piece)
-            file.write(piece)
-    if digest.hexdigest() != wanted.lower():
-        raise Refused(
-            f"The SHA-256 of {url} is {digest.hexdigest()}, and not {wanted}.",
-            f"It was thrown away. If {pin.name} {pin.version} is meant, the mirror serves another file;"
-            f" a new version needs its own {pin.name}_sha256.",
-        )
+    download(url_of(pin), pin.sha256.get(architecture(), ""), new, timeout)
     new.chmod(0o755)
 
 
@@ -357,7 +286,7 @@ def take_into_use(finding: Finding, new: Path, places: Places) -> None:
     version = version_of(pin.name, new)
     if version != pin.version:
         said = f"says that it is {version}" if version else "doesn't run on this host"
-        raise Refused(f"What {url_of(pin)} serves {said}; {pin.name} {pin.version} was expected.")
+        raise Refused(f"What {url_of(pin)} serves {said}; {pin.name} {pin.version} was expected")
     target, link = places.lib / f"{pin.name}-{pin.version}", places.link(pin.name)
     new.replace(target)
     aside = link.with_name(f".{link.name}.new")
@@ -380,7 +309,7 @@ def install(findings: list[Finding], places: Places, timeout: int) -> None:
     with locked(places.lib / ".lock"):
         new = {one.pin.name: places.lib / f".{one.pin.name}.new" for one in findings}
         try:
-            attempt(findings, lambda one: download(one.pin, new[one.pin.name], timeout))
+            attempt(findings, lambda one: fetch(one.pin, new[one.pin.name], timeout))
             for one in findings:
                 if not one.error:
                     attempt([one], lambda one: take_into_use(one, new[one.pin.name], places))
@@ -398,7 +327,7 @@ def attempt(findings: list[Finding], action: Callable[[Finding], None]) -> None:
         except (Refused, Unreachable) as error:
             one.error = error
         except OSError as error:
-            one.error = Refused(f"{one.pin.name} can't be written: {error}.", WRITABLE)
+            one.error = Refused(f"{one.pin.name} can't be written: {error}", WRITABLE)
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(one_of_them, findings))
@@ -410,9 +339,10 @@ def settle(findings: list[Finding]) -> None:
         if isinstance(one.error, Unreachable):
             component = f"{one.pin.name} {one.pin.version}"
             one.deferred = [{"component": component, "reason": str(one.error), "finish": AGAIN}]
-    refused = [one.error for one in findings if isinstance(one.error, Refused)]
-    if refused:
-        raise Refused(" ".join(map(str, refused)), refused[0].hint)
+    refused = {one.pin.name: one.error for one in findings if isinstance(one.error, Refused)}
+    for name, error in refused.items():
+        check = f"{name} was left as it was. Check its version and mirror; a new version needs its own {name}_sha256."
+        raise Refused(". ".join(map(str, refused.values())), error.hint or check)
 
 
 # ---- The module
@@ -467,7 +397,7 @@ def refuse_deferred(deferred: list[dict[str, str]]) -> None:
     """Makes what is left for later an error."""
     if deferred:
         reasons = "; ".join(f"{one['component']}: {one['reason']}" for one in deferred)
-        raise Refused(f"{reasons}. With minikube_strict nothing may be left for later.", deferred[0]["finish"])
+        raise Refused(f"{reasons}. With minikube_strict nothing may be left for later", deferred[0]["finish"])
 
 
 def main() -> None:
@@ -501,7 +431,7 @@ def main() -> None:
         if params["strict"]:
             refuse_deferred(result["deferred"])
     except Refused as error:
-        module.fail_json(msg=str(error), hint=error.hint)
+        module.fail_json(msg=f"{error}.", hint=error.hint)
     except (OSError, KeyError) as error:
         module.fail_json(msg=f"Minikube and kubectl could not be installed: {error}", hint=WRITABLE)
     module.exit_json(**result)

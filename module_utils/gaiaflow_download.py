@@ -15,10 +15,19 @@ from typing import Any
 CHUNK = 1 << 20
 # Answers that speak of a proxy or a server in trouble, and not of the file that was asked for.
 TROUBLED = (407, 429)
+UNTRUSTED = "A company's proxy that looks into TLS needs its certificate among the host's."
 
 
 class Refused(Exception):
-    """The file can't be had as it was asked for: an error, whatever the network does."""
+    """The file can't be had as it was asked for: an error, whatever the network does.
+
+    Attributes:
+        hint: What to do next; empty where only the caller knows.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class Unreachable(Exception):
@@ -42,11 +51,14 @@ def opened(url: str, timeout: int) -> Any:
     except urllib.error.HTTPError as error:
         kind = Unreachable if error.code >= 500 or error.code in TROUBLED else Refused
         raise kind(f"{url} answers {error.code} ({error.reason})") from error
+    except (http.client.InvalidURL, ValueError) as error:
+        raise Refused(f"{url} is no address ({error})") from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        trusted = not isinstance(reason, ssl.SSLCertVerificationError)
-        kind = Unreachable if trusted and urllib.parse.urlsplit(url).scheme != "file" else Refused
-        raise kind(f"{url} can't be had ({reason})") from error
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise Refused(f"The certificate of {url} is not trusted ({reason.verify_message})", UNTRUSTED) from error
+        kind = Refused if urllib.parse.urlsplit(url).scheme == "file" else Unreachable
+        raise kind(f"{url} can't be had ({reason or type(error).__name__})") from error
 
 
 def download(url: str, sha256: str, path: Path, timeout: int) -> None:
@@ -79,9 +91,9 @@ def _pieces(url: str, answer: Any) -> Iterator[bytes]:
     expected, received = answer.headers.get("Content-Length"), 0
     while True:
         try:
-            piece = answer.read(CHUNK)
+            piece = answer.read1(CHUNK)
         except http.client.IncompleteRead as error:
-            raise Refused(f"{url} ended too early") from error
+            raise Refused(f"{url} ended too early, after {received} bytes") from error
         except OSError as error:
             raise Unreachable(f"{url} fell silent after {received} bytes ({error})") from error
         if not piece:

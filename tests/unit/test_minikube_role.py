@@ -259,8 +259,9 @@ def test_a_file_that_is_not_there_is_an_error(host: Host, tmp_path: Path) -> Non
     played = host.play()
     assert played.code == 2 and "404" in played.failure["msg"] and "mirror" in played.failure["hint"]
     absent = (tmp_path / "absent").as_uri()
-    played = host.play(minikube_url=absent, kubectl_url=absent)
+    played = host.play(minikube_url=absent, kubectl_url="minikube/releases")
     assert played.code == 2 and absent in played.failure["msg"]
+    assert "minikube/releases is no address" in played.failure["msg"]
     assert host.installed() == set()
 
 
