@@ -45,8 +45,8 @@ def opened(url: str, timeout: int) -> Any:
         Refused: It has no such file, or can't be trusted.
         Unreachable: It doesn't answer.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": "gaiaflow-setup"})
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": "gaiaflow-setup"})
         return urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         kind = Unreachable if error.code >= 500 or error.code in TROUBLED else Refused
