@@ -32,7 +32,6 @@ privileged:
 
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -40,23 +39,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gaiaflow_machine import existing, memory_mb
 
 PYTHON_VERSIONS = ((3, 11), (3, 14))
 ARCHITECTURES = {"x86_64", "aarch64"}
-
-
-def existing(path: Path) -> Path:
-    """The path, or the nearest directory above it that exists."""
-    return path if path.exists() else existing(path.parent)
-
-
-def memory_mb() -> int:
-    """Megabytes of memory: the machine's, or the container's limit."""
-    total = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) // 1024  # type: ignore[index]
-    for limit in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
-        if limit.exists() and (text := limit.read_text().strip()).isdigit():
-            total = min(total, int(text) // 2**20)
-    return total
 
 
 def platform_problems() -> Iterator[str]:
@@ -74,8 +60,9 @@ def platform_problems() -> Iterator[str]:
 
 def resource_problems(home: Path, needed_memory: int, needed_disk: int) -> Iterator[str]:
     """What the machine has too little of."""
-    if memory_mb() < needed_memory:
-        yield f"There are {memory_mb()} MB of memory; {needed_memory} are needed (preflight_memory_mb)."
+    memory = memory_mb()
+    if memory is not None and memory < needed_memory:
+        yield f"There are {memory} MB of memory; {needed_memory} are needed (preflight_memory_mb)."
     place = existing(home)
     if not os.access(place, os.W_OK | os.X_OK):
         yield f"{place} is not writable; GAIAFLOW_HOME can name another directory."

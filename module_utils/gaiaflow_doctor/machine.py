@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE
 from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, plural, run, unknown, wrong
+from ansible.module_utils.gaiaflow_machine import existing, memory_mb
 
 OLDEST_KERNEL = (4, 19)
 # A stack that is there grows by logs, runs and artifacts only.
@@ -41,11 +42,6 @@ def port_answers(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def existing(path: Path) -> Path:
-    """The path, or the nearest directory above it that exists."""
-    return path if path.exists() else existing(path.parent)
 
 
 def is_wsl(context: Context) -> bool:
@@ -70,14 +66,9 @@ def look_for_kernel(context: Context) -> Finding | None:
 
 def look_for_memory(context: Context) -> Finding | None:
     """The machine's memory, or the container's limit."""
-    found = re.search(r"MemTotal:\s+(\d+)", context.text("proc/meminfo"))
-    if not found:
+    total = memory_mb(context.root)
+    if total is None:
         return unknown("the amount of memory isn't known")
-    total = int(found[1]) // 1024
-    for name in ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        limit = context.text(name)
-        if limit.isdigit():
-            total = min(total, int(limit) // 2**20)
     if total >= context.memory_mb:
         return None
     repair = "Close other programs, or start only what you need: gaiaflow-setup mlops --start --service airflow"
