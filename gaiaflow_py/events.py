@@ -72,6 +72,7 @@ class RunResult:
         findings: What the doctor found ("id", "title", "state", "message", "why", "repair").
         task: The task that was running last.
         tasks: How many tasks have been begun.
+        works: Whether the last one is known to do something: on some host it was not skipped.
         log: The log file, or None when it was removed.
         signum: The signal that ended the run, or 0.
     """
@@ -86,6 +87,7 @@ class RunResult:
     findings: list[dict[str, Any]] = field(default_factory=list)
     task: str = ""
     tasks: int = 0
+    works: bool = False
     log: Path | None = None
     signum: int = 0
 
@@ -127,6 +129,7 @@ class Collector:
         if name == "playbook_on_task_start":
             self.result.task = data.get("task") or data.get("name", "")
             self.result.tasks += 1
+            self.result.works = False
         elif name == "runner_on_file_diff":
             self._diffs[_key(data)] = _diff_text(str(event.get("stdout", "")))
         elif name in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
@@ -158,6 +161,7 @@ class Collector:
 
     def _ended(self, name: str, data: Mapping[str, Any]) -> None:
         host, res = data["host"], data.get("res") or {}
+        self.result.works = True
         counts = self.result.hosts.setdefault(host, Counts())
         if name == "runner_on_ok" or data.get("ignore_errors"):
             counts.ok += 1

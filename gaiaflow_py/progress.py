@@ -1,4 +1,4 @@
-"""What runs now, on standard error: one live line on a terminal, one plain line per task elsewhere."""
+"""What runs now, on standard error: one live line on a terminal; elsewhere, a line for each task that isn't skipped."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ if TYPE_CHECKING:
 
     from rich.live import Live
 
+SKIP_S = 1.0
+"""A task that still runs after this time isn't skipped."""
+
 
 class Progress(Protocol):
     """Shows how a run goes on."""
 
-    def show(self, task: str, tasks: int) -> None:
+    def show(self, task: str, tasks: int, *, works: bool = True) -> None:
         """Shows the state; called at every event and a few times a second.
 
         Args:
             task: The task that runs now.
             tasks: How many tasks have been begun, this one included.
+            works: It is known that the task does something; it may yet be skipped otherwise.
         """
 
     def stop(self) -> None:
@@ -30,7 +34,7 @@ class Progress(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def show(self, task: str, tasks: int) -> None:
+    def show(self, task: str, tasks: int, *, works: bool = True) -> None:
         """Does nothing."""
 
     def stop(self) -> None:
@@ -38,7 +42,7 @@ class Silent:
 
 
 class Plain:
-    """Prints each new task, and each new step of a long one, on a line of its own.
+    """Prints each task that isn't skipped, and each new step of a long one, on a line of its own.
 
     Args:
         steps: The file to which long tasks write their steps.
@@ -46,25 +50,28 @@ class Plain:
 
     def __init__(self, steps: Path) -> None:
         self._steps = steps
-        self._begun = time.monotonic()
+        self._begun = self._since = time.monotonic()
         self._task = 0
+        self._is_named = True
         self._step = ""
 
-    def show(self, task: str, tasks: int) -> None:
+    def show(self, task: str, tasks: int, *, works: bool = True) -> None:
         """Prints what is new."""
+        now, step = time.monotonic(), last_step(self._steps)
         if tasks != self._task:
-            self._task = tasks
-            self._print(task)
-        step = last_step(self._steps)
+            self._task, self._since, self._is_named = tasks, now, False
+        if not self._is_named and (works or step != self._step or now - self._since > SKIP_S):
+            self._is_named = True
+            self._print(self._since, task)
         if step != self._step:
             self._step = step
-            self._print(f"  {step}")
+            self._print(now, f"  {step}")
 
     def stop(self) -> None:
         """Does nothing: what is printed stays."""
 
-    def _print(self, text: str) -> None:
-        print(f"[{time.monotonic() - self._begun:.0f} s] {text}", file=sys.stderr, flush=True)
+    def _print(self, since: float, text: str) -> None:
+        print(f"[{since - self._begun:.0f} s] {text}", file=sys.stderr, flush=True)
 
 
 class Terminal:
@@ -79,8 +86,8 @@ class Terminal:
         self._begun = time.monotonic()
         self._live: Live | None = None
 
-    def show(self, task: str, tasks: int) -> None:
-        """Draws the state anew."""
+    def show(self, task: str, tasks: int, *, works: bool = True) -> None:
+        """Draws the state anew; a task that is skipped is gone with the next."""
         from rich.console import Console
         from rich.live import Live
         from rich.text import Text

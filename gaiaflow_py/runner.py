@@ -212,12 +212,12 @@ class _Run:
             self._log.write(text)
             if self._request.options.verbosity:
                 print(text, file=self._output, flush=True)
-        if event.get("event") == "playbook_on_task_start":
-            self._show()
+        self._show()
         return False  # ansible-runner needs to keep nothing
 
     def _show(self) -> None:
-        self._progress.show(self._collector.result.task, self._collector.result.tasks)
+        result = self._collector.result
+        self._progress.show(result.task, result.tasks, works=result.works)
 
     def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
         self._deadline = 0.0 if self._signum else time.monotonic() + PATIENCE_S
@@ -228,8 +228,7 @@ class _Run:
         if not self._signum:
             if not self._request.options.json:
                 import rich.table  # noqa: F401 (while Ansible is starting: the report will want it)
-            if self._collector.result.tasks or isinstance(self._progress, progress.Terminal):
-                self._show()
+            self._show()
             return False
         if self._processes is None:
             self._processes = self._ansible_processes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import stat
 import subprocess
@@ -50,13 +51,36 @@ def test_json_is_one_document(content: Content) -> None:
     }
 
 
-def test_each_task_is_shown_when_it_begins_and_long_ones_show_their_steps(content: Content) -> None:
+def test_each_task_is_shown_and_long_ones_show_their_steps(content: Content) -> None:
     step = "- name: Go on\n  ansible.builtin.shell: echo 'environments 2/4' >> \"$GAIAFLOW_PROGRESS_FILE\"; sleep 0.7"
     content.playbook("mlops", f"{OK}\n{step}")
     shown = content.run("mlops", "--start").stderr
-    assert " s] Say it\n" in shown
-    assert " s] Go on\n" in shown
-    assert " s]   environments 2/4\n" in shown
+    assert re.findall(r"\[\d+ s\] (.*)", shown) == ["Say it", "Go on", "  environments 2/4"]
+
+
+def test_skipped_tasks_are_not_shown_and_long_ones_before_they_end(content: Content) -> None:
+    tasks = """
+- name: Skip it
+  ansible.builtin.command: "true"
+  when: 1 > 2
+- name: Skip all of it
+  ansible.builtin.command: "true"
+  loop: [1, 2]
+  when: item > 2
+- name: Fail, and go on
+  ansible.builtin.command: "false"
+  ignore_errors: true
+"""
+    content.playbook("mlops", f"{OK}\n{tasks}\n{SLEEP.format(seconds=60)}")
+    with content.started("mlops", "--start") as run:
+        assert run.stderr is not None
+        assert [run.stderr.readline().partition("] ")[2].strip() for _ in range(3)] == [
+            "Say it",
+            "Fail, and go on",
+            "Work for long",
+        ]
+        run.send_signal(signal.SIGINT)
+        run.wait(30)
 
 
 def test_a_failure_names_task_host_message_and_what_to_do(content: Content) -> None:
