@@ -70,6 +70,7 @@ class RunResult:
         endpoints: Where the services answer ("service", "url", "user", "password_in").
         services: The services' states ("name", "state", "health", "url", "uptime_s", "memory_bytes").
         findings: What the doctor found ("id", "title", "state", "message", "why", "repair").
+            Of these three, each has "host", too, when there are several.
         task: The task that was running last.
         tasks: How many tasks have been begun.
         works: Whether the last one is known to do something: on some host it was not skipped.
@@ -115,6 +116,7 @@ class Collector:
         self.result = RunResult()
         self._messages: list[str] = []
         self._diffs: dict[tuple[str, str], str] = {}
+        self._endpoints: dict[str, list[dict[str, Any]]] = {}
         self._services: dict[str, list[dict[str, Any]]] = {}
         self._findings: dict[str, dict[str, dict[str, Any]]] = {}
 
@@ -146,8 +148,10 @@ class Collector:
             returncode: What ansible-playbook returned, or KILLED.
         """
         result = self.result
-        self.result.services = _placed(self._services)
-        self.result.findings = _placed({host: [*found.values()] for host, found in self._findings.items()})
+        findings = {host: [*found.values()] for host, found in self._findings.items()}
+        result.endpoints, result.services, result.findings = (
+            _placed(told, several=len(result.hosts) > 1) for told in (self._endpoints, self._services, findings)
+        )
         if not result.failures and returncode:
             ended = "was killed" if returncode == KILLED else f"ended with code {returncode}"
             message = "\n".join(self._messages[-DETAIL_LINES:]).strip()
@@ -177,7 +181,7 @@ class Collector:
                 Deferred(host, *(str(deferred.get(k, "")) for k in ("component", "reason", "finish")))
             )
         if isinstance(res.get("endpoints"), list):
-            self.result.endpoints = res["endpoints"]
+            self._endpoints[host] = res["endpoints"]
         if isinstance(res.get("services"), list):
             self._services[host] = res["services"]
         for finding in res.get("findings") or ():
@@ -193,9 +197,8 @@ class Collector:
         self.result.failures = [f for f in self.result.failures if self.result.hosts[f.host].failed]
 
 
-def _placed(by_host: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def _placed(by_host: Mapping[str, list[dict[str, Any]]], *, several: bool) -> list[dict[str, Any]]:
     """What hosts told, host by host; each with its host's name where there are several."""
-    several = len(by_host) > 1
     return [({"host": host} if several else {}) | one for host, told in sorted(by_host.items()) for one in told]
 
 

@@ -81,6 +81,8 @@ def run(request: Request, result: RunResult) -> None:
         return
     if result.endpoints:
         columns = {"service": "service", "URL": "url", "user": "user", "password in": "password_in"}
+        if len(result.hosts) > 1:
+            columns = {"host": "host", **columns}
         rows = [[str(endpoint.get(key) or "") for key in columns.values()] for endpoint in result.endpoints]
         table(tuple(columns), rows)
     if len(result.hosts) > 1:

@@ -210,6 +210,28 @@ def test_the_endpoints_are_a_table_at_the_end(content: Content) -> None:
     assert lines[2:] == ["ok=1 changed=0 deferred=0 failed=0"]
 
 
+def test_the_endpoints_of_several_hosts_name_them(content: Content) -> None:
+    endpoints = '[{"service": "airflow", "url": "http://127.0.0.1:{{ number }}", "user": "", "password_in": ""}]'
+    task = f"""
+- name: Tell
+  ansible.builtin.debug:
+    var: endpoints
+  vars:
+    endpoints: {endpoints}
+  when: number | int != 3
+"""
+    content.playbook("workstation", task)
+    hosts = "".join(f"{name} ansible_connection=local number={number}\n" for number, name in enumerate("abcd"))
+    (content.user / "fleet.ini").write_text(hosts)
+    lines = content.run("workstation", "-i", "fleet.ini").stdout.splitlines()
+    assert [line.split() for line in lines[:4]] == [
+        ["Host", "Service", "URL", "User", "Password", "in"],
+        *([host, "airflow", f"http://127.0.0.1:{number}"] for number, host in enumerate("abc")),
+    ]
+    told = content.json("workstation", "-i", "fleet.ini", "--limit", "b")["endpoints"]
+    assert [one.get("host") for one in told] == [None]
+
+
 def test_credentials_hide_what_is_internal(content: Content) -> None:
     content.instance()
     assert content.json("credentials") == {"airflow": {"user": "admin", "password": "pw-of-airflow"}}
