@@ -199,9 +199,14 @@ def test_packages_for_any_patch_release_are_packed() -> None:
 # ---- Unpacking
 
 
-def unpacked(directory: Path, file: Path, *options: str) -> Played:
-    variables = {"bundle_file": str(file), "bundle_directory": str(directory / "bundles")}
-    return play(directory, "bundle", variables, *options)
+def unpacked(directory: Path, file: Path, *options: str, **variables: Any) -> Played:
+    given = {"bundle_file": str(file), "bundle_directory": str(directory / "bundles"), **variables}
+    return play(directory, "bundle", given, *options)
+
+
+def rest(directory: Path) -> list[str]:
+    """What stands beside the bundles."""
+    return sorted(path.name for path in (directory / "bundles").glob(".*") if path.name != ".lock")
 
 
 def test_a_bundle_is_unpacked_once(packer: Content, packed: Path, tmp_path: Path) -> None:
@@ -218,6 +223,42 @@ def test_a_bundle_is_unpacked_once(packer: Content, packed: Path, tmp_path: Path
     second = unpacked(tmp_path, packed)
     assert (second.code, second.stats["changed"]) == (0, 0)
     assert directory.stat().st_mtime_ns == written
+
+
+def test_a_host_that_has_not_the_bundle_is_sent_it_once(packed: Path, tmp_path: Path) -> None:
+    planned = unpacked(tmp_path, packed, "--check", "--diff", bundle_on_host=False)
+    assert (planned.code, planned.stats["changed"]) == (0, 1)
+    assert not (tmp_path / "bundles").exists()
+    first = unpacked(tmp_path, packed, bundle_on_host=False)
+    assert (first.code, first.tasks["bundle : Copy the bundle"]["changed"]) == (0, True)
+    told = first.tasks["bundle : Unpack the bundle"]
+    assert os.access(Path(told["directory"], "programs", "minikube"), os.X_OK)
+    assert rest(tmp_path) == []
+    for options in ((), ("--check", "--diff")):
+        second = unpacked(tmp_path, packed, *options, bundle_on_host=False)
+        assert (second.code, second.stats["changed"]) == (0, 0)
+        assert "bundle : Copy the bundle" not in second.tasks
+        assert second.tasks["bundle : Look for the bundle on the host, and whether it fits"]["urls"] == told["urls"]
+
+
+def test_what_an_interrupted_run_carried_is_used_or_removed(packed: Path, tmp_path: Path) -> None:
+    bundles = tmp_path / "bundles"
+    write(bundles / ".0123456789abcdef.carried", "another bundle's")
+    write(bundles / ".0123456789abcdef.partial" / "wheels" / "one.whl", "half of it")
+    write(bundles / ".carrying" / "ansible-tmp-1" / ".source.tar", "half of it")
+    look = unpacked(tmp_path, packed, "--check", bundle_on_host=False).tasks
+    carried = Path(look["bundle : Look for the bundle on the host, and whether it fits"]["carried"])
+    shutil.copy(packed, carried)
+    carried.chmod(0o600)
+    played = unpacked(tmp_path, packed, bundle_on_host=False)
+    assert (played.code, played.tasks["bundle : Copy the bundle"]["changed"]) == (0, False)
+    assert rest(tmp_path) == []
+
+
+def test_a_bundle_that_is_damaged_on_its_way_is_not_kept(packed: Path, tmp_path: Path) -> None:
+    played = unpacked(tmp_path, damaged(packed, tmp_path / "bad.tar", "changed"), bundle_on_host=False)
+    assert played.code == 2 and "is damaged" in played.failure["msg"]
+    assert rest(tmp_path) == []
 
 
 def damaged(packed: Path, path: Path, how: str) -> Path:
@@ -268,10 +309,11 @@ def test_a_bundle_for_other_machines_is_refused(packed: Path, tmp_path: Path, ke
                 (tmp_path / "manifest").write_bytes(text)
                 content = (tmp_path / "manifest").open("rb")
             new.addfile(member, content)
-    done = unpacked(tmp_path, file)
-    assert done.code == 2
-    assert str(value) in done.failure["msg"]
-    assert not (tmp_path / "bundles").exists()
+    for on_host in (True, False):
+        done = unpacked(tmp_path, file, bundle_on_host=on_host)
+        assert done.code == 2
+        assert str(value) in done.failure["msg"]
+        assert not (tmp_path / "bundles").exists()
 
 
 def test_a_strange_member_is_refused(packed: Path, tmp_path: Path) -> None:

@@ -280,6 +280,12 @@ def test_files_of_a_bundle_are_installed_without_a_network(host: Host, tmp_path:
     assert (host.installed(), host.site.asked) == (BOTH, [])
 
 
+def test_check_mode_counts_on_files_that_a_bundle_would_bring(host: Host, tmp_path: Path) -> None:
+    absent = (tmp_path / "bundles" / "minikube").as_uri()
+    played = host.play("--check", minikube_url=absent, kubectl_url=absent)
+    assert (played.code, played.stats["changed"], played.deferred) == (0, 1, {})
+
+
 def test_programs_of_others_that_do_are_used(host: Host) -> None:
     host.foreign(host.other, "minikube", MINIKUBE, "1.2.3")
     host.foreign(host.other, "kubectl", KUBECTL, "99.8.1")
