@@ -21,6 +21,10 @@ options:
     description: Megabytes that must be free where the stack is kept, unless it is there already.
     type: int
     required: true
+  controller:
+    description: The processor of the machine that Ansible runs on; empty where that is this one.
+    type: str
+    default: ""
 """
 
 RETURN = r"""
@@ -45,12 +49,17 @@ PYTHON_VERSIONS = ((3, 11), (3, 14))
 ARCHITECTURES = {"x86_64", "aarch64"}
 
 
-def platform_problems() -> Iterator[str]:
+def platform_problems(controller: str) -> Iterator[str]:
     """What is wrong with the kind of machine."""
     if sys.platform != "linux":
         yield f"This is {platform.system()}; the stack runs on Linux, and on Windows inside WSL 2."
     if platform.machine() not in ARCHITECTURES:
         yield f"The processor is {platform.machine()}; allowed are {', '.join(sorted(ARCHITECTURES))}."
+    elif controller and controller != platform.machine():
+        yield (
+            f"The processor is {platform.machine()}, and {controller} on the machine that Ansible runs on, from which"
+            " programs are carried; use one of the same kind, or run gaiaflow-setup on the host itself."
+        )
     lowest, highest = PYTHON_VERSIONS
     if not lowest <= sys.version_info[:2] <= highest:
         yield f"Python is {platform.python_version()}; allowed are 3.{lowest[1]} to 3.{highest[1]}."
@@ -87,12 +96,13 @@ def main() -> None:
             "home": {"type": "path", "required": True},
             "memory_mb": {"type": "int", "required": True},
             "disk_mb": {"type": "int", "required": True},
+            "controller": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
     home = Path(module.params["home"]).absolute()
     problems = [
-        *platform_problems(),
+        *platform_problems(module.params["controller"]),
         *resource_problems(home, module.params["memory_mb"], module.params["disk_mb"]),
     ]
     if problems:
