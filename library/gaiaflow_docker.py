@@ -76,7 +76,9 @@ enabled:
   returned: always
   type: bool
 install:
-  description: Where an engine that is missing is installed from (C(source), C(packages), C(repository), C(key)).
+  description: >-
+    Where an engine that is missing is installed from (C(source), C(packages), C(repository), C(key)), and whether dpkg
+    was interrupted before (C(interrupted)).
   returned: always
   type: dict
 settings:
@@ -88,6 +90,10 @@ user:
   description: The user who shall run containers.
   returned: always
   type: str
+restart:
+  description: Whether the engine that runs has yet to read settings that the role has written, or is to write now.
+  returned: always
+  type: bool
 member:
   description: Whether the user may use the engine.
   returned: always
@@ -116,12 +122,14 @@ import pwd
 import re
 import shutil
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gaiaflow_dpkg import journal, unfinished
 from ansible.module_utils.gaiaflow_engine import Engine
 
 SOCKET = "run/docker.sock"
@@ -130,7 +138,16 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # The families of distributions that Docker has a repository for, by what os-release says they are like.
 DEB_FAMILIES = ("ubuntu", "debian")
 RPM_FAMILIES = ("fedora", "rhel", "centos")
-NOTHING_TO_DO: dict[str, Any] = {"enabled": True, "settings": [], "member": True, "install": {}, "deferred": []}
+NOTHING_TO_DO: dict[str, Any] = {
+    "enabled": True,
+    "settings": [],
+    "restart": False,
+    "member": True,
+    "install": {},
+    "deferred": [],
+}
+# Written before the engine's settings are; newer than the engine's own file when that has yet to be restarted.
+WRITTEN, STARTED = "run/gaiaflow-setup.docker", "run/docker.pid"
 # A host that is a container itself can't switch IPv6 off for its containers, and an engine from 26 on then starts none.
 DROP_IN = "[Service]\nEnvironment=DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE=1\n"
 PLUGINS = ("docker-compose", "docker-buildx")
@@ -381,6 +398,15 @@ def plugins_to_install(params: dict[str, Any], distribution: Distribution, missi
         raise Refused(f"Docker's plugins cannot be installed: {error}.", "Check the network, or a proxy.") from error
 
 
+def rest_to_install(params: dict[str, Any], distribution: Distribution, root: Path) -> dict[str, Any]:
+    """What an interrupted installation has left to do; nothing where there was none."""
+    left = unfinished(root)
+    for packages in (params["docker_packages"], distribution.packages(params["distribution_packages"])):
+        if left & set(packages):
+            return {"source": "interrupted", "packages": packages, "repository": None, "reason": ""}
+    return {}
+
+
 def deferred_plugins(missing: list[str], install: dict[str, Any]) -> list[dict[str, str]]:
     """What the user is told of plugins that stay missing."""
     coming = " ".join(install.get("packages", []))
@@ -412,9 +438,9 @@ def deferred_for_root(engine: dict[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def deferred_restart(settings: list[dict[str, str]], containers: int) -> list[dict[str, str]]:
+def deferred_restart(restart: bool, containers: int) -> list[dict[str, str]]:
     """What the user is told when the engine cannot be restarted now."""
-    if not settings or not containers:
+    if not restart or not containers:
         return []
     return [
         {
@@ -469,7 +495,16 @@ def files_to_write(params: dict[str, Any], root: Path, init: str) -> list[dict[s
     drop_in = root / "etc/systemd/system/docker.service.d/gaiaflow-setup.conf"
     if init == "systemd" and not os.access(root / "proc/sys/net", os.W_OK) and not drop_in.exists():
         files.append({"path": str(drop_in), "content": DROP_IN})
-    return files
+    mark = {"path": str(root / WRITTEN), "content": f"{time.time()}\n"}
+    return [mark, *files] if files else []
+
+
+def is_outdated(root: Path) -> bool:
+    """Whether the engine runs with older settings than the role has written."""
+    try:
+        return (root / WRITTEN).stat().st_mtime > (root / STARTED).stat().st_mtime
+    except FileNotFoundError:
+        return False
 
 
 def examine(params: dict[str, Any]) -> dict[str, Any]:
@@ -490,16 +525,21 @@ def work(params: dict[str, Any], root: Path, found: dict[str, Any]) -> dict[str,
     distribution = Distribution(os_release(root))
     missing = [name for name in PLUGINS if not has_plugin(root, name)]
     settings = files_to_write(params, root, found["init"])
-    if found["engine"]["kind"] == "none":
+    install = rest_to_install(params, distribution, root)
+    if not install and found["engine"]["kind"] == "none":
         install = engine_to_install(params, distribution)
-    else:
+    elif not install:
         install = plugins_to_install(params, distribution, missing)
+    if install:
+        install["interrupted"] = bool(journal(root) or install["source"] == "interrupted")
+    restart = found["engine"]["running"] and (bool(settings) or is_outdated(root))
     return {
         "enabled": is_enabled(root, found["init"]),
         "settings": settings,
+        "restart": restart,
         "member": is_member(found["user"]),
         "install": install,
-        "deferred": deferred_plugins(missing, install) + deferred_restart(settings, found["containers"]),
+        "deferred": deferred_plugins(missing, install) + deferred_restart(restart, found["containers"]),
     }
 
 

@@ -61,6 +61,10 @@ packages:
   returned: always
   type: list
   elements: str
+interrupted:
+  description: Whether packages are missing, and dpkg was interrupted before.
+  returned: always
+  type: bool
 programs:
   description: Path and version of minikube and kubectl, where they are there.
   returned: always
@@ -89,6 +93,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import locked, report_progress
 from ansible.module_utils.gaiaflow_download import Refused, Unreachable, download, opened
+from ansible.module_utils.gaiaflow_dpkg import journal
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 VERSION_COMMANDS = {"minikube": ["version", "--short"], "kubectl": ["version", "--client", "--output=json"]}
@@ -372,6 +377,7 @@ def present(module: AnsibleModule, places: Places, pins: list[Pin]) -> dict[str,
     return {
         "changed": any(not one.error for one in coming) or bool(module.check_mode and packages),
         "packages": packages,
+        "interrupted": bool(packages and journal(Path("/"))),
         "programs": {one.pin.name: {"path": one.path, "version": one.version} for one in findings if one.version},
         "deferred": deferred,
         "diff": {"before": before, "after": describe(findings) + "".join(f"package {one}\n" for one in packages)},
@@ -391,7 +397,7 @@ def absent(module: AnsibleModule, places: Places, pins: list[Pin]) -> dict[str, 
         for link in links:
             link.unlink()
         shutil.rmtree(places.lib)
-    return {"changed": changed, "packages": [], "programs": {}, "deferred": []}
+    return {"changed": changed, "packages": [], "interrupted": False, "programs": {}, "deferred": []}
 
 
 def refuse_deferred(deferred: list[dict[str, str]]) -> None:

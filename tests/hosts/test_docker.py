@@ -66,7 +66,14 @@ def test_settings_wait_while_containers_run(debian_host: Host) -> None:
     assert recap(output)["failed"] == 0, output
     assert "containers are running, which a restart would end" in output
     assert debian_host.run("docker inspect --format '{{.State.StartedAt}}' stays").stdout == started
+    assert "which a restart would end" in debian_host.docker_role(
+        "-v", "-e", json.dumps({"docker_daemon": {"debug": True}})
+    )
     debian_host.run("docker rm -f stays mine")
+    # What waited is done by the next run that may, as after a run that was killed between the two.
+    assert converge(debian_host)["changed"] == 1
+    assert debian_host.run("docker info --format '{{.Debug}}'").stdout.strip() == "true"
+    assert converge(debian_host)["changed"] == 0
 
 
 def test_broken_settings_are_an_error_with_line_and_column(debian_host: Host) -> None:
@@ -117,6 +124,31 @@ def test_it_can_be_removed(debian_host: Host) -> None:
     assert converge(debian_host, "-e", "docker_state=absent")["changed"] == 0
     assert converge(debian_host)["changed"] >= 1
     assert can_run_containers(debian_host)
+
+
+# ---- Interrupted runs
+
+# Ends apt-get and dpkg with no chance to tidy up, when the engine's program is there and the rest isn't.
+KILL_INSTALLATION = """
+apt-get update >/dev/null
+apt-get install -y docker.io iptables >/dev/null 2>&1 &
+until ls /usr/sbin/dockerd* >/dev/null 2>&1; do :; done
+kill -9 $(pidof apt-get dpkg dpkg-deb)
+wait
+"""
+
+
+def test_an_installation_that_was_killed_is_completed(make_host: Callable[..., Host]) -> None:
+    host = make_host("bookworm")
+    host.run(KILL_INSTALLATION)
+    status = "dpkg-query --show --showformat '${Status}' docker.io"
+    # It is a killing of the kind that apt-get asks for `dpkg --configure -a` after.
+    assert "dpkg --configure -a" in host.run("apt-get install -y tzdata").stderr
+    converge(host)
+    assert host.run(status).stdout == "install ok installed"
+    assert host.run("dpkg --audit").stdout == ""
+    assert can_run_containers(host)
+    assert converge(host)["changed"] == 0
 
 
 # ---- Docker's own repository
