@@ -110,7 +110,7 @@ class Conda:
         mark = self.environment / MARK
         return not (mark.exists() and self.specification.exists()) or mark.read_text() == self.wanted
 
-    def install(self) -> None:
+    def install(self, lock: int) -> None:
         """Installs Miniforge; it can't be moved afterwards, so it is made in its place."""
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         installer = self.directory.with_name(f".{self.directory.name}.installer.sh")
@@ -119,17 +119,17 @@ class Conda:
             download(self.url, self.sha256, installer, self.timeout)
             try:
                 report_progress(f"installing Miniforge {self.version}")
-                run(["bash", str(installer), "-b", "-p", str(self.directory)], "Miniforge's installer")
+                run(["bash", str(installer), "-b", "-p", str(self.directory)], "Miniforge's installer", lock)
             finally:
                 installer.unlink()
 
-    def make(self) -> None:
+    def make(self, lock: int) -> None:
         """Makes the environment, or brings it up to its file."""
         mamba = str(self.directory / "bin" / "mamba")
         report_progress(f"making the environment {self.name}")
         there = self.environment.is_dir() and not half_made(self.environment)
         with nullcontext() if there else making(self.environment):
-            run([mamba, *self.arguments(there)], f"mamba, which makes the environment {self.name},")
+            run([mamba, *self.arguments(there)], f"mamba, which makes the environment {self.name},", lock)
             (self.environment / MARK).write_text(self.wanted)
 
     def arguments(self, there: bool) -> list[str]:
@@ -164,15 +164,22 @@ def making(directory: Path) -> Iterator[None]:
         yield
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
+        if not directory.exists():  # or the next run removes the rest
+            mark.unlink()
         raise
-    finally:
-        mark.unlink()
+    mark.unlink()
 
 
-def run(command: list[str], what: str) -> None:
-    """Runs a program; its complaint becomes ours."""
+def run(command: list[str], what: str, lock: int) -> None:
+    """Runs a program; its complaint becomes ours. It holds the lock, too: if it outlives this module, others wait."""
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=[lock],
+        text=True,
+        errors="replace",
     )
     if done.returncode:
         tail = "\n".join(done.stdout.strip().splitlines()[-LAST_LINES:])
@@ -188,11 +195,11 @@ def ensure(conda: Conda, check_mode: bool) -> bool:
             opened(conda.url, conda.timeout).close()
         return True
     conda.directory.parent.mkdir(parents=True, exist_ok=True)
-    with locked(conda.directory.with_name(f".{conda.directory.name}.lock")):
+    with locked(conda.directory.with_name(f".{conda.directory.name}.lock")) as lock:
         if not conda.installed:
-            conda.install()
+            conda.install(lock)
         if not conda.made:
-            conda.make()
+            conda.make(lock)
     return True
 
 

@@ -15,15 +15,15 @@ INSTANCE_VARIABLE = "GAIAFLOW_INSTANCE_DIRECTORY"
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock; waits for a module of an interrupted run that still works.
+def locked(path: Path) -> Iterator[int]:
+    """Holds an exclusive lock, and gives its descriptor; waits for a module of an interrupted run that still works.
 
     Args:
         path: The lock file; made if absent, in a directory that exists.
     """
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()
 
 
 def write_private(path: Path, text: str) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).parents[2]
 # The interpreter is named, so that Ansible needn't look for one on the role's PATH.
@@ -62,28 +68,72 @@ def play(
         path: The PATH that the role sees; by default this process's.
         environment: Further environment variables.
     """
+    command, whole = prepare(directory, role, variables, *options, tasks_from=tasks_from, path=path)
+    done = subprocess.run(command, env={**whole, **environment}, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.lstrip().startswith("{"), done.stdout + done.stderr
+    told = json.loads(done.stdout[done.stdout.index("{") :])
+    tasks = {task["task"]["name"]: task["hosts"]["localhost"] for one in told["plays"] for task in one["tasks"]}
+    return Played(done.returncode, tasks, told["stats"]["localhost"])
+
+
+def interrupt(
+    directory: Path,
+    role: str,
+    variables: dict[str, Any],
+    until: Callable[[], object],
+    signum: signal.Signals,
+    path: str | None = None,
+    spare: tuple[str, ...] = (),
+) -> None:
+    """Plays a role, and ends Ansible with all that it has running in the middle.
+
+    Args:
+        directory: Where the playbook is written; its `home` is the user's home.
+        role: The role's name.
+        variables: Its variables.
+        until: Tells when the middle is reached.
+        signum: The signal that ends them.
+        path: The PATH that the role sees; by default this process's.
+        spare: Programs that live on.
+    """
+    command, environment = prepare(directory, role, variables, path=path)
+    process = psutil.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 30
+    while not until():
+        assert process.poll() is None and time.monotonic() < deadline, "the role has ended, or waits in vain"
+        time.sleep(0.02)
+    running = [one for one in (*process.children(recursive=True), process) if one.name() not in spare]
+    for one in running:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.send_signal(signum)
+    _, left = psutil.wait_procs(running, timeout=20)
+    assert not left
+
+
+def prepare(
+    directory: Path,
+    role: str,
+    variables: dict[str, Any],
+    *options: str,
+    tasks_from: str = "main",
+    path: str | None = None,
+) -> tuple[list[str], dict[str, str]]:
+    """Writes a playbook, and returns the command that plays it and its environment."""
     playbook = directory / "playbook.yml"
     task = {"ansible.builtin.import_role": {"name": role, "tasks_from": tasks_from}}
     playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
     (directory / "variables.json").write_text(json.dumps(variables))
     (directory / "home").mkdir(exist_ok=True)
     (directory / "inventory.ini").write_text(f"localhost {LOCAL}\n")
-    program = Path(sys.executable).with_name("ansible-playbook")
-    done = subprocess.run(
-        [program, "-i", directory / "inventory.ini", "-e", f"@{directory / 'variables.json'}", *options, playbook],
-        env={
-            "PATH": path or os.environ["PATH"],
-            "HOME": str(directory / "home"),
-            "LANG": "C.UTF-8",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-            **environment,
-        },
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.lstrip().startswith("{"), done.stdout + done.stderr
-    told = json.loads(done.stdout[done.stdout.index("{") :])
-    tasks = {task["task"]["name"]: task["hosts"]["localhost"] for one in told["plays"] for task in one["tasks"]}
-    return Played(done.returncode, tasks, told["stats"]["localhost"])
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    given = ["-i", str(directory / "inventory.ini"), "-e", f"@{directory / 'variables.json'}"]
+    environment = {
+        "PATH": path or os.environ["PATH"],
+        "HOME": str(directory / "home"),
+        "LANG": "C.UTF-8",
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+    }
+    return [program, *given, *options, str(playbook)], environment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import platform
+import signal
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from role_play import Played, play
+from role_play import Played, interrupt, play
 
 # It takes what the real one takes, `-b -p DIR`; its mamba makes the directory that --prefix names, and keeps its calls.
 INSTALLER = """#!/bin/bash
@@ -121,6 +122,44 @@ def test_what_a_killed_run_left_is_made_anew(tmp_path: Path, site: str) -> None:
     assert conda(tmp_path, site).code == 0
     assert calls(tmp_path)
     assert not (tmp_path / "home" / ".miniforge3.making").exists()
+
+
+@pytest.fixture
+def slow(tmp_path: Path, site: str) -> dict[str, Any]:
+    """A site whose installer takes its time at first, and works alone or not at all."""
+    script = INSTALLER.replace("mkdir -p", 'mkdir "$3.works" || exit 9; mkdir -p', 1)
+    script += '[ -e "$3/../slow" ] && rm "$3/../slow" && sleep 4\nrmdir "$3.works"\n'
+    (tmp_path / "site" / f"Miniforge3-{platform.machine()}.sh").write_text(script)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "slow").touch()
+    digest = hashlib.sha256(script.encode()).hexdigest()
+    return {"conda_version": "1.2-3", "conda_url": site, "conda_sha256": {"x86_64": digest, "aarch64": digest}}
+
+
+def is_whole(home: Path) -> bool:
+    """Whether Miniforge and one environment are there, and nothing else."""
+    names = {path.name for path in home.iterdir()}
+    return len(calls(home.parent)) == 1 and names <= {"miniforge3", ".miniforge3.lock", ".ansible"}
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_installation_is_completed_by_the_next_run(
+    tmp_path: Path, slow: dict[str, Any], signum: signal.Signals
+) -> None:
+    home = tmp_path / "home"
+    interrupt(tmp_path, "conda", slow, lambda: not (home / "slow").exists(), signum)
+    (home / "miniforge3.works").rmdir()
+    assert conda(tmp_path, slow["conda_url"], **slow).code == 0
+    assert is_whole(home)
+
+
+def test_an_installer_that_outlives_its_run_is_waited_for(tmp_path: Path, slow: dict[str, Any]) -> None:
+    home = tmp_path / "home"
+    spare = ("bash", "sleep")
+    interrupt(tmp_path, "conda", slow, lambda: not (home / "slow").exists(), signal.SIGKILL, spare=spare)
+    assert (home / "miniforge3.works").exists()
+    assert conda(tmp_path, slow["conda_url"], **slow).code == 0
+    assert is_whole(home)
 
 
 def test_a_directory_of_somebody_elses_is_not_touched(tmp_path: Path, site: str) -> None:

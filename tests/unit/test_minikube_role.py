@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from role_play import ROOT, Played, play
+from role_play import ROOT, Played, interrupt, play
 
 EXAMINE = "minikube : Have Minikube and kubectl"
 # Only the arguments that the role documents are answered.
@@ -120,6 +121,10 @@ class Host:
         path = os.pathsep.join([str(self.bin), str(self.other), "/usr/bin", "/bin"])
         return play(self.directory, "minikube", {**self.variables, **variables}, *options, path=path)
 
+    def interrupt(self, signum: signal.Signals, until: Callable[[], bool]) -> None:
+        path = os.pathsep.join([str(self.bin), str(self.other), "/usr/bin", "/bin"])
+        interrupt(self.directory, "minikube", self.variables, until, signum, path)
+
     def installed(self) -> set[str]:
         """All files and links beneath the prefix but the lock."""
         return {
@@ -188,6 +193,17 @@ def test_a_program_that_was_damaged_is_made_anew(host: Host) -> None:
     (host.bin.parent / "lib/gaiaflow-setup/minikube-1.2.3").write_text("")
     assert host.play().stats["changed"] == 1
     assert host.play().stats["changed"] == 0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_download_is_completed_by_the_next_run(host: Host, signum: signal.Signals) -> None:
+    host.site.manner, host.variables["minikube_timeout"] = "stalls", 20
+    partial = host.bin.parent / "lib" / "gaiaflow-setup" / ".kubectl.new"
+    host.interrupt(signum, partial.exists)
+    assert not host.bin.exists() or not list(host.bin.iterdir())
+    host.site.manner = "well"
+    assert host.play().stats["changed"] == 1
+    assert host.installed() == BOTH
 
 
 @pytest.mark.parametrize("manner", ["stalls", "503", "407"])
