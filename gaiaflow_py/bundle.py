@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import hashlib
 import http.client
 import io
@@ -19,6 +21,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -38,6 +41,7 @@ GLIBC = 28
 
 PROGRAMS = ("minikube", "kubectl")
 LAUNCHER_PACKAGES = ["python3", "python3-venv"]
+PRIVATE = ".making"
 PARALLEL = 4
 POLL_S = 0.2
 TIMEOUT_S = 30
@@ -143,7 +147,7 @@ def create(
         SetupError: A wheel can't be had, the disk is full, a download isn't what it should be.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as private:
+        with _private_directory(file) as private:
             display = _Display(Path(private) / "steps", as_json)
             try:
                 return _Packer(file, target, Path(private), variables or {}, display).pack(project, strict)
@@ -155,6 +159,31 @@ def create(
                 f"The disk of {file.parent} is full.", "Nothing was made; free some space first."
             ) from error
         raise InputError(f"The bundle '{file}' can't be made: {error.strerror or error}.") from error
+
+
+@contextmanager
+def _private_directory(file: Path) -> Iterator[str]:
+    """Makes a directory beside the file, and removes it; and those of killed runs, which nobody holds any more."""
+    for left in file.parent.glob(f".{glob.escape(file.name)}.*{PRIVATE}"):
+        with _held(left) as free:
+            if free:
+                shutil.rmtree(left, ignore_errors=True)  # its programs may not have ended yet
+    new = tempfile.TemporaryDirectory(prefix=f".{file.name}.", suffix=PRIVATE, dir=file.parent)
+    with new as private, _held(Path(private)):
+        yield private
+
+
+@contextmanager
+def _held(directory: Path) -> Iterator[bool]:
+    """Holds a directory as long as this process lives; tells whether nobody else does."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import ansible.module_utils
 import pytest
 import yaml
 from cli_content import Content, wait_for
-from role_play import Played, play
+from role_play import Played, interrupt, play
 
 from gaiaflow_py import bundle
 
@@ -181,6 +181,23 @@ def test_an_interrupted_bundle_leaves_nothing(packer: Content, tmp_path: Path, s
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_killed_bundle_left_is_removed_by_the_next(packer: Content, tmp_path: Path) -> None:
+    file = tmp_path / "later.tar"
+    with packer.started("bundle", "create", str(file)) as process:
+        wait_for(lambda: list(tmp_path.glob(".later.tar.*/pip-0.log")))
+        process.kill()
+        process.wait()
+    assert [path.name.startswith(".later.tar.") for path in tmp_path.iterdir()] == [True]
+    with packer.started("bundle", "create", str(file)) as process:
+        # One that is at work is left alone.
+        wait_for(lambda: list(tmp_path.glob(".later.tar.*/pip-0.log")))
+        assert packer.run("bundle", "create", str(file)).returncode == 0
+        assert process.wait(timeout=60) == 0
+    # By now the killed run's programs have ended, too.
+    assert packer.run("bundle", "create", str(file)).returncode == 0
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_packages_for_any_patch_release_are_packed() -> None:
     lock = "".join(
         f"{name}==1 ; {marker} \\\n    --hash=sha256:aa\n"
@@ -252,6 +269,21 @@ def test_what_an_interrupted_run_carried_is_used_or_removed(packed: Path, tmp_pa
     carried.chmod(0o600)
     played = unpacked(tmp_path, packed, bundle_on_host=False)
     assert (played.code, played.tasks["bundle : Copy the bundle"]["changed"]) == (0, False)
+    assert rest(tmp_path) == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("on_host", [True, False])
+def test_an_interrupted_run_is_completed_by_the_next(
+    packed: Path, tmp_path: Path, signum: signal.Signals, on_host: bool
+) -> None:
+    bundles = tmp_path / "bundles"
+    variables = {"bundle_file": str(packed), "bundle_directory": str(bundles), "bundle_on_host": on_host}
+    begun = (".*.partial",) if on_host else (".carrying/*", ".*.carried")
+    interrupt(tmp_path, "bundle", variables, lambda: any(list(bundles.glob(one)) for one in begun), signum)
+    played = unpacked(tmp_path, packed, bundle_on_host=on_host)
+    assert played.code == 0
+    assert os.access(next(bundles.glob("*/programs/minikube")), os.X_OK)
     assert rest(tmp_path) == []
 
 
