@@ -71,6 +71,7 @@ class RunResult:
         services: The services' states ("name", "state", "health", "url", "uptime_s", "memory_bytes").
         findings: What the doctor found ("id", "title", "state", "message", "why", "repair").
             Of these three, each has "host", too, when there are several.
+        image: The name of the image that was built, or needn't be.
         task: The task that was running last.
         tasks: How many tasks have been begun.
         works: Whether the last one is known to do something: on some host it was not skipped.
@@ -86,6 +87,7 @@ class RunResult:
     endpoints: list[dict[str, Any]] = field(default_factory=list)
     services: list[dict[str, Any]] = field(default_factory=list)
     findings: list[dict[str, Any]] = field(default_factory=list)
+    image: str = ""
     task: str = ""
     tasks: int = 0
     works: bool = False
@@ -184,6 +186,7 @@ class Collector:
             self._endpoints[host] = res["endpoints"]
         if isinstance(res.get("services"), list):
             self._services[host] = res["services"]
+        self.result.image = res.get("project_image") or self.result.image
         for finding in res.get("findings") or ():
             self._findings.setdefault(host, {})[finding["id"]] = finding  # a repair's task has the last word
 
@@ -194,7 +197,9 @@ class Collector:
             counts.ok = data.get("ok", {}).get(host, 0)
             counts.changed = data.get("changed", {}).get(host, 0)
             counts.failed = data.get("failures", {}).get(host, 0) + data.get("dark", {}).get(host, 0)
-        self.result.failures = [f for f in self.result.failures if self.result.hosts[f.host].failed]
+        # A host's last failure is what it ended with: a rescue came after those before.
+        last = {failure.host: failure for failure in self.result.failures}
+        self.result.failures = [failure for failure in last.values() if self.result.hosts[failure.host].failed]
 
 
 def _placed(by_host: Mapping[str, list[dict[str, Any]]], *, several: bool) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ COMMANDS = {
     "instances": "List the instances of the stack on this machine.",
     "bundle": "Pack what an installation without a network needs.",
     "new": "Make a project from the template.",
+    "images": "Build the image that a project's tasks run from.",
     "uninstall": "Remove the stack, and its data, from this machine.",
 }
 """Every command with the line that the list of commands shows."""

@@ -88,6 +88,8 @@ def run(request: Request, result: RunResult) -> None:
     if len(result.hosts) > 1:
         hosts(result)
     outcome(request, result)
+    if result.image and result.status == "ok":
+        print(f"Image: {result.image}")
     summary(result)
 
 
@@ -145,6 +147,8 @@ def run_document(result: RunResult) -> dict[str, Any]:
     }
     if result.endpoints:
         content["endpoints"] = result.endpoints
+    if result.image and result.status == "ok":
+        content["image"] = result.image
     if result.deferred:
         content["deferred"] = [asdict(deferred) for deferred in result.deferred]
     if result.failures:

@@ -7,10 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Action = Literal["start", "stop", "restart"]
+Action = Literal["start", "stop", "restart", "export-compose"]
 """What can be done to a stack."""
 
-STATES: Mapping[Action, str] = {"start": "started", "stop": "stopped", "restart": "restarted"}
+STATES: Mapping[Action, str] = {
+    "start": "started",
+    "stop": "stopped",
+    "restart": "restarted",
+    "export-compose": "exported",
+}
 
 
 @dataclass(frozen=True)
@@ -153,3 +158,16 @@ class Stack:
 
     def _locks(self) -> tuple[str, ...]:
         return (self.instance or "default",)
+
+
+def build_image(project: Path, options: RunOptions, *, always: bool = False, cache: bool = True) -> Request:
+    """Returns the request that builds a project's image.
+
+    Args:
+        project: The project.
+        options: How to run it.
+        always: Build it though nothing has changed.
+        cache: Use the layers of earlier builds.
+    """
+    variables = {"project_image_project": str(project), "project_image_always": always, "project_image_cache": cache}
+    return Request("images", "images", variables, options)

@@ -1,0 +1,350 @@
+#!/usr/bin/python
+"""Ansible module: a project's image, and whether it has to be built."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gaiaflow_project_image
+short_description: Say what a project's image is called, and whether and how it is to be built
+description:
+  - Reads only. The image carries a digest of all that went into it as a label; where it fits, nothing is to be built.
+options:
+  project:
+    description: The project's directory.
+    type: path
+    required: true
+  package:
+    description: The package under src, where there are several.
+    type: str
+    default: ""
+  base:
+    description: The image that it is built on.
+    type: str
+    required: true
+  index:
+    description: Where packages come from; where it is empty, what the settings of uv and pip name.
+    type: str
+    default: ""
+  always:
+    description: Whether to build what is there already.
+    type: bool
+    default: false
+  failure:
+    description: What a build that failed has returned. It is explained, and the task fails.
+    type: dict
+"""
+
+RETURN = r"""
+project_image:
+  description: The image's name.
+  returned: always
+  type: str
+build:
+  description: Whether it is to be built.
+  returned: always
+  type: bool
+builder:
+  description: What to build it with, buildkit or api.
+  returned: always
+  type: str
+engine:
+  description: The engine's address.
+  returned: always
+  type: str
+args:
+  description: The build's arguments.
+  returned: always
+  type: dict
+labels:
+  description: The image's labels.
+  returned: always
+  type: dict
+"""
+
+import ast
+import hashlib
+import os
+import re
+import shutil
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gaiaflow_engine import SOCKET, Engine, EngineError
+from ansible.module_utils.gaiaflow_environments import pip_setting
+
+DIGEST = "gaiaflow.digest"
+# The first API of an engine that has BuildKit.
+BUILDKIT_API = (1, 39)
+# Where Docker's command line looks for plugins, after the user's own.
+PLUGINS = tuple(f"{root}/docker/cli-plugins" for root in ("/usr/local/lib", "/usr/local/libexec", "/usr/lib", "/usr/libexec"))
+UV_CONFIGURATIONS = ("~/.config/uv/uv.toml", "/etc/uv/uv.toml")
+
+NO_DISK = re.compile(r"no space left on device", re.IGNORECASE)
+NO_BASE = re.compile(
+    r"pull access denied|manifest unknown|manifest for .* not found|failed to resolve source metadata"
+    r"|error getting credentials|Get \"https://[^\"]*/v2/",
+    re.IGNORECASE,
+)
+STEP = re.compile(r"^(?: > (\[.*\] .*?):?|(Step \d+/\d+ : .*))$", re.MULTILINE)
+
+
+class Refused(Exception):
+    """The image cannot be built from what is there."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+# ---- The project
+
+
+def project_name(project: Path) -> str:
+    """The name in the project's metadata, written as package indexes do: what is left is fit for an image's name."""
+    try:
+        metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+        return re.sub(r"[-_.]+", "-", str(metadata["name"])).lower()
+    except FileNotFoundError:
+        raise Refused(f"{project} is no project: it has no pyproject.toml.", "Name one: --project DIR.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise Refused(f"{project}/pyproject.toml is not valid TOML: {error}.", "Correct it.") from error
+    except (KeyError, TypeError):
+        raise Refused(f"{project}/pyproject.toml has no name in [project].", "Add it: name = 'my-project'.") from None
+
+
+def find_package(project: Path, wanted: str) -> Path:
+    """The directory of the project's package."""
+    found = sorted(path.parent for path in (project / "src").glob("*/__init__.py"))
+    names = [path.name for path in found]
+    if wanted and wanted not in names:
+        raise Refused(f"There is no package '{wanted}' in {project}/src; there are: {names}.", "Name one of them.")
+    if not found:
+        raise Refused(
+            f"There is no package in {project}/src: no directory there has an __init__.py.",
+            "Put the code that tasks run into one package there.",
+        )
+    if len(found) > 1 and not wanted:
+        raise Refused(f"There are several packages in {project}/src: {names}.", "Name one: -e project_image_package=NAME.")
+    return project / "src" / (wanted or names[0])
+
+
+def package_version(package: Path) -> str:
+    """The package's version, without importing it."""
+    source = package / "__init__.py"
+    hint = 'Add a line like __version__ = "0.1.0".'
+    try:
+        statements = ast.parse(source.read_text(), str(source)).body
+    except SyntaxError as error:
+        raise Refused(f"{source} is not valid Python: {error}.", "Correct it.") from error
+    for one in statements:
+        targets = one.targets if isinstance(one, ast.Assign) else [one.target] if isinstance(one, ast.AnnAssign) else []
+        if any(isinstance(target, ast.Name) and target.id == "__version__" for target in targets):
+            value = getattr(one, "value", None)
+            if isinstance(value, ast.Constant) and isinstance(value.value, str) and value.value:
+                return value.value
+            raise Refused(f"{source} computes its __version__; the image needs it written out.", hint)
+    raise Refused(f"{source} has no __version__, which the image is named after.", hint)
+
+
+def image_name(project: str, package: str, version: str) -> str:
+    """The image's name; a local version's plus sign is not allowed there."""
+    name = f"{project}/{re.sub('_+', '_', package.lower()).strip('_')}:{version.replace('+', '-')}"
+    if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9_]+:\w[\w.-]{0,127}", name, re.ASCII):
+        raise Refused(
+            f"The image can't be called '{name}'.",
+            "Letters a-z, digits and single signs between them are allowed in the project's and the package's name.",
+        )
+    return name
+
+
+def context_files(project: Path) -> Iterator[Path]:
+    """What a build is given: all that .dockerignore doesn't keep out."""
+    from docker.utils.build import exclude_paths
+
+    try:
+        lines = [line.strip() for line in (project / ".dockerignore").read_text().splitlines()]
+    except FileNotFoundError:
+        lines = []
+    ignored = [line for line in lines if line and not line.startswith("#")]
+    yield from (project / path for path in sorted({*exclude_paths(str(project), ignored), "Dockerfile"}))
+
+
+def content_digest(project: Path, base: str) -> str:
+    """Tells one image's content from another's."""
+    if not (project / "Dockerfile").is_file():
+        raise Refused(f"{project} has no Dockerfile.", "Copy the one of a new project: gaiaflow-setup new.")
+    digest = hashlib.sha256(base.encode())
+    for path in context_files(project):
+        if path.is_symlink():
+            content = str(path.readlink()).encode()
+        elif path.is_file():
+            content = path.read_bytes()
+        else:
+            continue
+        for part in (str(path.relative_to(project)), oct(path.lstat().st_mode), hashlib.sha256(content).hexdigest()):
+            digest.update(part.encode() + b"\0")
+    return digest.hexdigest()
+
+
+# ---- Where packages come from
+
+
+def package_index(given: str) -> dict[str, str]:
+    """The build's arguments that name the package index; a directory of this machine is none for a build."""
+    index = given or os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL") or uv_setting()
+    index = index or pip_setting("index_url") or ""
+    address = urlsplit(index)
+    if address.password or address.username:
+        raise Refused(
+            f"The package index at {address.hostname} has a user or a password in its address, which a build would keep"
+            " in its cache.",
+            "Name one without: -e project_image_index=URL.",
+        )
+    return {"PIP_INDEX_URL": index, "UV_DEFAULT_INDEX": index} if address.scheme in ("http", "https") else {}
+
+
+def uv_setting() -> str:
+    """The default index in uv's configuration."""
+    for path in (Path(one).expanduser() for one in UV_CONFIGURATIONS):
+        try:
+            content = tomllib.loads(path.read_text())
+        except (OSError, tomllib.TOMLDecodeError):
+            continue
+        defaults = [one["url"] for one in content.get("index", []) if one.get("default")]
+        if defaults or "index-url" in content:
+            return str(defaults[0] if defaults else content["index-url"])
+    return ""
+
+
+# ---- The engine
+
+
+def engine_address() -> str:
+    """Where the engine is: a socket of this machine."""
+    address = os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
+    if not address.startswith("unix://"):
+        raise Refused(
+            f"DOCKER_HOST names an engine elsewhere ({address}); an image is built on the engine of this machine.",
+            "Unset DOCKER_HOST, or run this on that machine.",
+        )
+    return address
+
+
+def ask_engine(engine: Engine, image: str) -> tuple[str, dict[str, str] | None]:
+    """The engine's API version, and the image's labels if it is there."""
+    try:
+        version = str(engine.get("/version")["ApiVersion"])
+        return version, engine.get(f"/images/{image}/json")["Config"]["Labels"] or {}
+    except EngineError as error:
+        if error.status == 404:
+            return version, None
+        raise Refused(str(error), "Find out more: gaiaflow-setup doctor.") from error
+    except PermissionError:
+        raise Refused(
+            f"This user may not use the Docker engine ({engine.socket}).",
+            "Run `sudo usermod -aG docker $USER`, and log in again; gaiaflow-setup workstation does it, too.",
+        ) from None
+    except OSError as error:
+        raise Refused(
+            f"No Docker engine answers at {engine.socket} ({error}).",
+            "Install or start one: gaiaflow-setup workstation.",
+        ) from error
+
+
+def has_buildkit(api: str) -> bool:
+    """Whether the engine has BuildKit, and Docker's command line the plugin that speaks to it."""
+    own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "cli-plugins")
+    has_plugin = any(os.access(Path(one, "docker-buildx"), os.X_OK) for one in (own, *PLUGINS))
+    return has_plugin and bool(shutil.which("docker")) and tuple(map(int, api.split("."))) >= BUILDKIT_API
+
+
+# ---- A build that failed
+
+
+def output_of(failure: dict[str, Any]) -> list[str]:
+    """What a builder printed; community.docker.docker_image has it as a list in its message."""
+    _, separator, logs = str(failure.get("msg", "")).partition(", logs: ")
+    try:
+        lines = ast.literal_eval(logs) if separator else str(failure.get("stderr") or failure.get("msg", "")).splitlines()
+    except (SyntaxError, ValueError):
+        lines = [logs]
+    # What a program printed in colours is read without them.
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for text in lines for line in str(text).splitlines()]
+
+
+def explain(failure: dict[str, Any], image: str, base: str) -> Refused:
+    """What went wrong, as people need to read it."""
+    text = "\n".join([*output_of(failure), str(failure.get("msg", ""))])
+    if NO_DISK.search(text):
+        return Refused(
+            f"{image} couldn't be built: the disk is full where the Docker engine keeps its images.",
+            "See `docker system df`; `docker builder prune` removes what only makes builds faster.",
+        )
+    if NO_BASE.search(text):
+        return Refused(
+            f"{image} couldn't be built: its base image {base} is not here and can't be pulled.",
+            f"Try `docker pull {base}`; or name another one: -e base_image=IMAGE.",
+        )
+    steps = ["".join(found) for found in STEP.findall(text)]
+    where = f"the Dockerfile's step {steps[-1]}" if steps else str(failure.get("msg", "")).partition(", logs: ")[0]
+    return Refused(
+        f"{image} couldn't be built: {where} failed.",
+        "Correct what the end of its output complains of, and run this again. An image built before is still there.",
+    )
+
+
+def examine(parameters: dict[str, Any]) -> dict[str, Any]:
+    """What the image is called, and whether and how it is to be built."""
+    project = Path(parameters["project"]).absolute()
+    name = project_name(project)
+    package = find_package(project, parameters["package"])
+    version = package_version(package)
+    image = image_name(name, package.name, version)
+    digest = content_digest(project, parameters["base"])
+    address = engine_address()
+    api, labels = ask_engine(Engine(address.removeprefix("unix://")), image)
+    return {
+        "project_image": image,
+        "build": parameters["always"] or (labels or {}).get(DIGEST) != digest,
+        "builder": "buildkit" if has_buildkit(api) else "api",
+        "engine": address,
+        "args": {"BASE_IMAGE": parameters["base"], **package_index(parameters["index"])},
+        "labels": {
+            "org.opencontainers.image.title": name,
+            "org.opencontainers.image.version": version,
+            DIGEST: digest,
+        },
+    }
+
+
+def main() -> None:
+    """Runs the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "project": {"type": "path", "required": True},
+            "package": {"type": "str", "default": ""},
+            "base": {"type": "str", "required": True},
+            "index": {"type": "str", "default": ""},
+            "always": {"type": "bool", "default": False},
+            "failure": {"type": "dict"},
+        },
+        supports_check_mode=True,
+    )
+    failure = module.params["failure"]
+    try:
+        found = examine(module.params)
+        if failure:
+            raise explain(failure, found["project_image"], module.params["base"])
+    except Refused as refusal:
+        module.fail_json(msg=str(refusal), hint=refusal.hint, details=output_of(failure) if failure else [])
+    except (OSError, UnicodeDecodeError) as error:
+        module.fail_json(msg=f"The project can't be read: {error}", hint="Name a project: --project DIR.")
+    module.exit_json(changed=False, **found)
+
+
+if __name__ == "__main__":
+    main()
