@@ -75,6 +75,18 @@ class Instance:
         return self.urls[service]
 
 
+def find(name: str) -> Instance | None:
+    """Returns an instance by its name, or None if there is none.
+
+    Args:
+        name: The name.
+
+    Raises:
+        GaiaflowError: What is kept about it can't be read.
+    """
+    return load(name) if (instances_dir() / name / "instance.json").is_file() else None
+
+
 def load(name: str) -> Instance:
     """Returns an instance by its name.
 

@@ -23,9 +23,11 @@ options:
     type: str
     required: true
   state:
-    description: C(present) makes what is missing; C(query) only reads.
+    description:
+      - C(present) makes what is missing; C(query) only reads.
+      - C(carried) notes that the data of the runtime of before has been carried over.
     type: str
-    choices: [present, query]
+    choices: [present, query, carried]
     default: present
   project:
     description: Directory of the project whose DAGs the instance runs; empty keeps what is recorded.
@@ -53,10 +55,23 @@ options:
     description: The Python environments by name, and whether each holds the project's dependencies, too.
     type: dict
     default: {}
-  locks:
-    description: Directory of the environments' lock files, NAME.txt each.
+  runtime:
+    description: What runs the services; empty keeps what is recorded, which is C(native) for a new instance.
+    type: str
+    choices: ["", native, docker]
+    default: ""
+  files:
+    description: The role's files, with the environments' lock files and what the images are built from.
     type: path
     default: ""
+  base_image:
+    description: What the images stand on.
+    type: str
+    default: ""
+  docker_socket:
+    description: The Docker engine's socket, to know whose container has a port.
+    type: path
+    default: /var/run/docker.sock
   wheels:
     description: A directory of wheels, to make the environments from them alone and without a network.
     type: path
@@ -87,6 +102,8 @@ to_make:
 """
 
 import base64
+import contextlib
+import functools
 import hashlib
 import importlib.util
 import json
@@ -100,7 +117,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, locked, read_json, write_private
-from ansible.module_utils.gaiaflow_environments import Failed, describe_all, ensure
+from ansible.module_utils.gaiaflow_container import DIRECTORY_LABEL
+from ansible.module_utils.gaiaflow_engine import SOCKET, Engine
+from ansible.module_utils.gaiaflow_environments import Failed, describe_all, ensure, image_of, project_dependencies
 
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 PORT_RANGE = range(1, 65536)
@@ -158,19 +177,40 @@ def with_grpc(name: str, port: int) -> list[int]:
     return [port, port + GRPC_OFFSET] if name in PORTS_WITH_GRPC else [port]
 
 
+def containers_by_port(socket: str) -> dict[int, tuple[str, str]]:
+    """The name and the instance, if any, of the container that publishes each port; none where no engine answers."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for container in Engine(socket).get("/containers/json"):
+            for port in container["Ports"]:
+                name = container["Names"][0].lstrip("/")
+                found[port.get("PublicPort")] = (name, (container["Labels"] or {}).get(DIRECTORY_LABEL, ""))
+    return found
+
+
 class Ports:
     """Gives an instance its ports, knowing who listens and what other instances have reserved."""
 
-    def __init__(self, directory: Path, reserved: set[int]) -> None:
+    def __init__(self, directory: Path, reserved: set[int], docker_socket: str) -> None:
         self.directory = directory
         self.reserved = reserved
+        self.docker_socket = docker_socket
         self.listeners = listeners()
+
+    @functools.cached_property
+    def containers(self) -> dict[int, tuple[str, str]]:
+        """Who publishes which port; asked only when a port is taken."""
+        return containers_by_port(self.docker_socket)
 
     def holder(self, name: str, port: int) -> str | None:
         """Who keeps us from using the port, or None."""
         for one in with_grpc(name, port):
             if one in self.listeners and not belongs_to(self.listeners[one], self.directory):
-                return describe(self.listeners[one])
+                container, directory = self.containers.get(one, ("", ""))
+                if not container:
+                    return describe(self.listeners[one])
+                if directory != str(self.directory):
+                    return f"the container {container}"
         return None
 
     def free_from(self, name: str, first: int, taken: set[int]) -> int:
@@ -214,7 +254,7 @@ def choose_ports(module: AnsibleModule, record: dict[str, Any], directory: Path,
     overrides = checked_overrides(module.params["port_overrides"], defaults)
     kept: dict[str, int] = record.get("ports", {})
     first_instance = module.params["name"] == "default"
-    allocator = Ports(directory, reserved_by_others(home, directory))
+    allocator = Ports(directory, reserved_by_others(home, directory), module.params["docker_socket"])
     ports: dict[str, int] = {}
     for name, default in defaults.items():
         port = overrides.get(name, kept.get(name))
@@ -320,9 +360,18 @@ def make_record(module: AnsibleModule, record: dict[str, Any], directory: Path, 
         "sockets": str(socket_directory(directory)),
         "ports": ports,
         "project": checked_project(project, module.check_mode) if project else record.get("project"),
-        "runtime": "native",
+        **choose_runtime(module.params["runtime"], record),
+        "containers": f"gaiaflow-{directory.name}-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:6]}",
         "urls": {name: f"http://127.0.0.1:{ports[name]}" for name in ("airflow", "mlflow", "s3", "minio", "jupyter")},
     }
+
+
+def choose_runtime(asked: str, record: dict[str, Any]) -> dict[str, str]:
+    """The runtime, and the one of before as long as data has to be carried over from it."""
+    before = record.get("runtime", "")
+    wanted = asked or before or "native"
+    origin = record.get("carry_from", "") if before == wanted else before
+    return {"runtime": wanted, "carry_from": "" if origin == wanted else origin}
 
 
 def ensure_instance(module: AnsibleModule, home: Path, directory: Path) -> dict[str, Any]:
@@ -333,7 +382,11 @@ def ensure_instance(module: AnsibleModule, home: Path, directory: Path) -> dict[
     before = read_json(path)
     if module.params["state"] == "query":
         definition = read_json(directory / "config" / "services.json")
-        return {"changed": False, "record": before, "environments": definition.get("environments", {})}
+        record = {"runtime": "native", **before} if before else {}
+        return {"changed": False, "record": record, "environments": definition.get("environments", {})}
+    if module.params["state"] == "carried":
+        write_private(path, json.dumps({**before, "carry_from": ""}, indent=2) + "\n")
+        return {"changed": True, "record": {**before, "carry_from": ""}}
     wanted = make_record(module, before, directory, home)
     if not module.check_mode:
         make_directories(directory, Path(wanted["sockets"]))
@@ -350,7 +403,7 @@ def provide_psutil(module: AnsibleModule, home: Path) -> None:
     """Takes psutil from the base environment, made for it if need be, where the host's Python has none."""
     if importlib.util.find_spec("psutil") is None:
         root = home / "environments"
-        (base,) = describe_all(root, Path(module.params["locks"]), {"base": False}, "")
+        (base,) = describe_all(root, Path(module.params["files"]) / "locks", {"base": False}, "")
         if not base.complete and not module.check_mode:
             ensure(root, [base], module.params["uv"], str(home / "cache" / "uv"), module.params["wheels"])
         sys.path.append(base.site_packages)
@@ -358,15 +411,33 @@ def provide_psutil(module: AnsibleModule, home: Path) -> None:
 
 def ensure_environments(module: AnsibleModule, home: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Makes the environments that are missing and returns where all of them are."""
-    root, project = home / "environments", record["project"] or ""
-    environments = describe_all(root, Path(module.params["locks"]), module.params["environments"], project)
+    root, project, files = home / "environments", record["project"] or "", Path(module.params["files"])
+    wanted: dict[str, bool] = module.params["environments"]
+    in_containers = record["runtime"] == "docker"
+    on_host = {"base": False} if in_containers else wanted
+    images = images_of(module, files, wanted, project) if in_containers else {}
+    environments = describe_all(root, files / "locks", on_host, project)
     to_make = not all(environment.complete for environment in environments)
     if to_make and not module.check_mode:
         ensure(root, environments, module.params["uv"], str(home / "cache" / "uv"), module.params["wheels"])
     return {
-        "environments": {environment.name: str(environment.directory) for environment in environments},
+        "environments": {
+            **{environment.name: str(environment.directory) for environment in environments},
+            **{name: image["name"] for name, image in images.items()},
+        },
+        "images": images,
         "site_packages": {environment.name: environment.site_packages for environment in environments},
         "to_make": to_make,
+    }
+
+
+def images_of(module: AnsibleModule, files: Path, names: dict[str, bool], project: str) -> dict[str, Any]:
+    """The images that take the place of the environments, but for that of this host."""
+    dependencies = project_dependencies(project)
+    return {
+        name: image_of(name, files, dependencies if runs_project else (), module.params["base_image"])
+        for name, runs_project in names.items()
+        if name != "base"
     }
 
 
@@ -376,14 +447,17 @@ def main() -> None:
         argument_spec={
             "home": {"type": "path", "required": True},
             "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "query"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "query", "carried"], "default": "present"},
             "project": {"type": "str", "default": ""},
             "default_ports": {"type": "dict", "required": True},
             "port_overrides": {"type": "dict", "default": {}},
             "needed_ports": {"type": "list", "elements": "str", "default": []},
             "internal_ports": {"type": "list", "elements": "str", "default": []},
             "environments": {"type": "dict", "default": {}},
-            "locks": {"type": "path", "default": ""},
+            "runtime": {"type": "str", "choices": ["", "native", "docker"], "default": ""},
+            "files": {"type": "path", "default": ""},
+            "base_image": {"type": "str", "default": ""},
+            "docker_socket": {"type": "path", "default": SOCKET},
             "uv": {"type": "path", "default": ""},
             "wheels": {"type": "path", "default": ""},
         },

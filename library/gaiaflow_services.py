@@ -66,7 +66,6 @@ endpoints:
 
 import configparser
 import contextlib
-import datetime
 import hashlib
 import http.client
 import io
@@ -78,8 +77,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import xmlrpc.client
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -90,6 +87,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, locked, read_json, report_progress, write_private
 from ansible.module_utils.gaiaflow_catalogue import expand
+from ansible.module_utils.gaiaflow_health import answers
 
 # The stack must not depend on the shell that happened to start it: AIRFLOW__*, AWS_PROFILE or PYTHONPATH stay outside.
 INHERITED = re.compile(
@@ -97,7 +95,6 @@ INHERITED = re.compile(
     r"|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
 )
 POLL_SECONDS = 0.25
-PROBE_SECONDS = 3
 LOG_LINES = 15
 # A service that supervisord has had to start this often within one start is not going to come up.
 MOST_STARTS = 4
@@ -163,6 +160,12 @@ class Stack:
         return list(chosen.values())
 
     @property
+    def s3_keys(self) -> dict[str, str]:
+        """The S3 server's keys."""
+        keys: dict[str, str] = read_json(self.directory / "credentials.json")["minio"]
+        return keys
+
+    @property
     def supervisor(self) -> Any:
         """Supervisord's XML-RPC interface."""
         from supervisor.xmlrpc import SupervisorTransport
@@ -208,69 +211,19 @@ class Stack:
 # ---- Health
 
 
-def get(url: str) -> bytes:
-    """The body behind an address on loopback; OSError unless it answers 200."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=PROBE_SECONDS) as answer:
-        body: bytes = answer.read()
-    return body
-
-
-def bucket_answers(stack: Stack, service: Service) -> bool:
-    """Whether the S3 server lets us, with our keys, list the bucket."""
-    from botocore.auth import SigV4Auth
-    from botocore.awsrequest import AWSRequest
-    from botocore.credentials import Credentials
-
-    keys = read_json(stack.directory / "credentials.json")["minio"]
-    url = f"http://127.0.0.1:{service.port}/{service.health['s3_bucket']}?list-type=2&max-keys=1"
-    request = AWSRequest("GET", url, headers={"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
-    SigV4Auth(Credentials(keys["access_key"], keys["secret_key"]), "s3", "us-east-1").add_auth(request)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(urllib.request.Request(url, headers=dict(request.headers)), timeout=PROBE_SECONDS):
-        return True
-
-
-def port_answers(port: int) -> bool:
-    """Whether something accepts connections on the port."""
-    import socket
-
-    with socket.create_connection(("127.0.0.1", port), timeout=PROBE_SECONDS):
-        return True
-
-
-def heartbeat_since(url: str, component: str, started: float) -> bool:
-    """Whether Airflow calls the component healthy for a heartbeat that the running process itself gave."""
-    report = json.loads(get(url))[component]
-    if report["status"] != "healthy":
-        return False
-    beat = next(value for key, value in report.items() if key.endswith("heartbeat"))
-    return datetime.datetime.fromisoformat(beat).timestamp() >= started
-
-
 def healthy(stack: Stack, service: Service, process: dict[str, Any]) -> bool:
     """Whether the service answers its health check."""
     if process.get("statename") not in UP_STATES:
         return False
-    url = f"http://127.0.0.1:{service.port}{service.health.get('path', '')}"
-    try:
-        if "s3_bucket" in service.health:
-            return bucket_answers(stack, service)
-        if "heartbeat" in service.health:
-            return heartbeat_since(url, service.health["heartbeat"], process["start"])
-        if "path" in service.health:
-            get(url)
-            return True
-        return port_answers(service.port)
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
-        return False
+    answer: bool = answers(service.port, service.health, stack.s3_keys, process["start"])
+    return answer
 
 
 def probe(stack: Stack, services: list[Service], processes: dict[str, dict[str, Any]]) -> dict[str, bool]:
     """The health of each service, asked in parallel."""
     with ThreadPoolExecutor(max_workers=max(1, len(services))) as pool:
-        answers = pool.map(lambda one: healthy(stack, one, processes.get(one.name, {})), services)
-        return dict(zip([one.name for one in services], answers, strict=True))
+        found = pool.map(lambda one: healthy(stack, one, processes.get(one.name, {})), services)
+        return dict(zip([one.name for one in services], found, strict=True))
 
 
 # ---- Status

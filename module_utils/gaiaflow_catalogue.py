@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+PLACEHOLDER = re.compile(r"@\{(\w+)\.(\w+)\}")
 RUNTIMES = ("native", "docker")
 
 
@@ -31,4 +33,17 @@ def expand(services: dict[str, Any], bases: dict[str, Any], runtime: str) -> dic
         base = bases[entry["base"]] if "base" in entry else {}
         complete = combine(base, entry, base.get(runtime, {}), entry.get(runtime, {}))
         expanded[name] = {key: value for key, value in complete.items() if key not in {"base", *RUNTIMES}}
+    for entry in expanded.values():
+        needed = entry.get("needs", [])
+        entry["waits_for"] = [[host(one, runtime), int(expanded[one]["port"])] for one in needed]
     return expanded
+
+
+def host(name: str, runtime: str) -> str:
+    """Where other services of the instance find this one."""
+    return name if runtime == "docker" else "127.0.0.1"
+
+
+def fill_in(text: str, credentials: dict[str, Any]) -> str:
+    """A text with each `@{group.name}` replaced by that value of the credentials."""
+    return PLACEHOLDER.sub(lambda match: str(credentials[match[1]][match[2]]), text)

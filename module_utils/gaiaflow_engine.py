@@ -46,6 +46,14 @@ class Engine:
         """
         return self._ask("GET", path)
 
+    def read(self, path: str) -> bytes:
+        """Returns what the engine says as it stands, such as a log.
+
+        Args:
+            path: A path of its API.
+        """
+        return self._send("GET", path)
+
     def post(self, path: str, body: Any = None) -> Any:
         """Has the engine do something, and returns what it says; None when it says nothing.
 
@@ -64,6 +72,16 @@ class Engine:
         return self._ask("DELETE", path)
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        said = self._send(method, path, body)
+        try:
+            return json.loads(said) if said else None
+        except ValueError as error:
+            raise self._no_engine(error) from error
+
+    def _no_engine(self, error: Exception) -> EngineError:
+        return EngineError(0, f"What answers at {self.socket} is no Docker engine ({error!r})")
+
+    def _send(self, method: str, path: str, body: Any = None) -> bytes:
         connection = _Connection(self.socket, self.timeout)
         content = None if body is None else json.dumps(body).encode()
         try:
@@ -72,9 +90,9 @@ class Engine:
             said = answer.read()
             if answer.status >= 400:
                 raise EngineError(answer.status, _message(said))
-            return json.loads(said) if said else None
-        except (http.client.HTTPException, ValueError) as error:
-            raise EngineError(0, f"What answers at {self.socket} is no Docker engine ({error!r})") from error
+            return said
+        except http.client.HTTPException as error:
+            raise self._no_engine(error) from error
         finally:
             connection.close()
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.gaiaflow import locked, read_json, report_progress
 
@@ -69,6 +70,39 @@ def describe(root: Path, lock: Path, dependencies: tuple[str, ...]) -> Environme
     content = "\n".join([sys.version, lock.read_text(), *dependencies])
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
     return Environment(lock.stem, lock, dependencies, root / f"{lock.stem}-{digest}")
+
+
+def image_of(name: str, files: Path, dependencies: tuple[str, ...], base_image: str) -> dict[str, Any]:
+    """The image of an environment, by whose name it is known whether it is made already.
+
+    Args:
+        name: The environment.
+        files: What the images are built from.
+        dependencies: The project's own.
+        base_image: What it stands on.
+
+    Returns:
+        What its build must be told: name, dockerfile and args.
+    """
+    arguments = {"BASE_IMAGE": base_image, "NOT_COMPILED": NOT_COMPILED}
+    if dependencies:
+        arguments["PROJECT_DEPENDENCIES"] = "\n".join(dependencies)
+    dockerfile = files / "images" / f"{name}.Dockerfile"
+    sources = [dockerfile, files / "locks" / "uv.txt", files / "locks" / f"{name}.txt"]
+    sources += sorted((files / "programs").glob("*.py"))
+    content = "\n".join([*(source.read_text() for source in sources), *arguments.values()])
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+    # Where packages come from makes no other image of it.
+    index = {
+        variable: value
+        for variable, setting in (("UV_DEFAULT_INDEX", "index_url"), ("PIP_INDEX_URL", "index_url"))
+        if (value := os.environ.get(variable) or pip_setting(setting))
+    }
+    return {
+        "name": f"gaiaflow/{name}:{digest}",
+        "dockerfile": str(dockerfile.relative_to(files)),
+        "args": {**arguments, **index},
+    }
 
 
 def pip_setting(name: str) -> str | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -21,25 +24,22 @@ LOSSES = {
 """What is lost with each service's data."""
 
 
-def _action(start: bool, stop: bool, restart: bool) -> Action:
-    actions: dict[Action, bool] = {"start": start, "stop": stop, "restart": restart}
+def _action(start: bool, stop: bool, restart: bool, export: bool) -> Action:
+    actions: dict[Action, bool] = {"start": start, "stop": stop, "restart": restart, "export-compose": export}
     given = [action for action, wanted in actions.items() if wanted]
     if not given and _run.is_plan():
         return "start"
     if len(given) != 1:
         got = " and ".join(f"--{action}" for action in given) or "none"
-        raise click.UsageError(f"Give exactly one of --start, --stop and --restart (got {got}).")
+        raise click.UsageError(f"Give exactly one of --start, --stop, --restart and --export-compose (got {got}).")
     return given[0]
 
 
-def _check_runtime(runtime: str | None, cache: bool, docker_build: bool) -> None:
-    if runtime == "docker":
-        raise click.BadParameter(
-            "'docker' isn't available yet; 'native' needs no Docker and runs the same services.", param_hint="--runtime"
-        )
-    for given, name in ((cache, "-c/--cache"), (docker_build, "-b/--docker-build")):
-        if given:
-            raise click.UsageError(f"{name} is about building images: it goes with --runtime docker only.")
+def _check_build(runtime: str | None, cache: bool, docker_build: bool) -> None:
+    if cache and not docker_build:
+        raise click.UsageError("-c/--cache says how -b/--docker-build builds: it goes with that only.")
+    if docker_build and runtime == "native":
+        raise click.UsageError("-b/--docker-build is about images: it goes with --runtime docker only.")
 
 
 def _losses(instance: str, services: tuple[str, ...]) -> str:
@@ -52,6 +52,8 @@ def _losses(instance: str, services: tuple[str, ...]) -> str:
     "mlops --start --project ~/my-project",
     "mlops --restart --service airflow --service mlflow",
     "mlops --start --instance second -j 8900",
+    "mlops --start --runtime docker",
+    "mlops --export-compose compose.yaml",
     "mlops --stop --delete-volume",
 )
 @click.option("--start", is_flag=True, help="Start the services, and wait until they answer.")
@@ -69,9 +71,24 @@ def _losses(instance: str, services: tuple[str, ...]) -> str:
 @opts.yes_option
 @opts.project_option("The project whose DAGs are run.")
 @opts.instance_option
-@click.option("--runtime", type=click.Choice(["native", "docker"]), help="Where the services run.  [default: native]")
-@click.option("-c", "--cache", is_flag=True, help="Use the build cache (--runtime docker).")
-@click.option("-b", "--docker-build", is_flag=True, help="Build the images anew (--runtime docker).")
+@click.option(
+    "--runtime",
+    type=click.Choice(["native", "docker"]),
+    help="Where the services run.  [default: as before; native for a new instance]",
+)
+@click.option("-b", "--docker-build", is_flag=True, help="Build the images anew, without a cache (--runtime docker).")
+@click.option("-c", "--cache", is_flag=True, help="Let --docker-build use the build cache.")
+@click.option(
+    "--carry-data/--no-carry-data",
+    default=None,
+    help="Copy S3's objects when the runtime changes; the rest is shared.  [default: asks, or copies]",
+)
+@click.option(
+    "--export-compose",
+    type=click.Path(dir_okay=False, writable=True),
+    metavar="FILE",
+    help="Write a Compose file of the same containers, and start nothing.",
+)
 @opts.run_options(short_verbose=False)
 def command(
     *,
@@ -81,6 +98,8 @@ def command(
     restart: bool,
     cache: bool,
     docker_build: bool,
+    carry_data: bool | None,
+    export_compose: str | None,
     delete_volume: bool,
     yes: bool,
     project: str | None,
@@ -96,11 +115,40 @@ def command(
     """
     from gaiaflow_py.request import Stack
 
-    action = _action(start, stop, restart)
-    _check_runtime(runtime, cache, docker_build)
+    action = _action(start, stop, restart, export_compose is not None)
+    if action == "export-compose":
+        runtime = runtime or "docker"
+    _check_build(runtime, cache, docker_build)
     path = _run.project_path(project, local=options.inventory is None, state="exists")
     if delete_volume and not (options.check or _run.is_plan()):
         losses = _losses(instance or "default", services)
         _run.confirm(losses, yes=yes, as_json=options.json)
+    if action in ("start", "restart") and carry_data is None and not _run.is_plan():
+        carry_data = _carries(instance or "default", runtime, options)
     stack = Stack(instance, path, services, jupyter_port, runtime)
-    return _run.run(stack.change(action, options, delete_volumes=delete_volume))
+    request = stack.change(action, options, delete_volumes=delete_volume)
+    said = {
+        "mlops_build": "always" if docker_build else None,
+        "mlops_build_cache": cache or None,
+        "mlops_carry_data": carry_data,
+        "mlops_export_file": str(Path(export_compose).expanduser().absolute()) if export_compose else None,
+    }
+    variables = {name: value for name, value in said.items() if value is not None}
+    return _run.run(replace(request, variables={**request.variables, **variables}))
+
+
+def _carries(instance: str, runtime: str | None, options: RunOptions) -> bool | None:
+    """Asks whether S3's objects are to be copied, if this start changes a local instance's runtime."""
+    from gaiaflow_py.instance import find
+
+    found = find(instance) if options.inventory is None and not options.check else None
+    if runtime is None or found is None or found.runtime == runtime:
+        return None
+    click.echo(
+        f"Instance '{instance}' changes from {found.runtime} to {runtime}. Airflow's, MLflow's and JupyterLab's data is"
+        " used by both; S3's objects are kept apart.",
+        err=True,
+    )
+    if options.json or not sys.stdin.isatty():
+        return None
+    return click.confirm("Copy the objects?", default=True, err=True)

@@ -1,5 +1,7 @@
 """Becomes one service of the stack: `run_service.py SERVICES_JSON NAME`, as supervisord calls it.
 
+In a container, where SERVICES_JSON holds one service, it is called without the name.
+
 Waits for what the service needs, does its one-time preparation, and then replaces itself with the service's command.
 Secrets are filled in here and nowhere earlier: SERVICES_JSON holds placeholders such as `@{minio.secret_key}`, and
 their values go from the credentials file into the environment, or into a file only the owner reads, never into argv.
@@ -36,11 +38,11 @@ def fill_in(text: str, credentials: dict[str, Any]) -> str:
     return PLACEHOLDER.sub(value_of, text)
 
 
-def wait_for(port: int) -> None:
-    """Blocks until something on loopback accepts connections; supervisord bounds the wait by stopping us."""
+def wait_for(host: str, port: int) -> None:
+    """Blocks until something accepts connections there; who started us bounds the wait by stopping us."""
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
             return
         except OSError:
             time.sleep(POLL_SECONDS)
@@ -61,6 +63,16 @@ def unprivileged_user() -> int:
     import pwd
 
     return pwd.getpwnam("nobody").pw_uid
+
+
+def give(directory: Path, user_id: int) -> None:
+    """Makes the user the owner of a directory and all in it; itself comes last, as it tells that this was done."""
+    if directory.stat().st_uid == user_id:
+        return
+    for parent, directories, files in os.walk(directory, topdown=False):
+        for name in (*directories, *files):
+            os.chown(Path(parent) / name, user_id, user_id, follow_symlinks=False)
+    os.chown(directory, user_id, user_id)
 
 
 def drop_root(user_id: int) -> list[str]:
@@ -123,10 +135,10 @@ def prepare(service: dict[str, Any], prefix: list[str], environment: dict[str, s
         write_private(stamp, preparation["version"])
 
 
-def main(services_file: str, name: str) -> None:
-    """Runs the named service of the services file."""
+def main(services_file: str, name: str = "") -> None:
+    """Runs the named service of the services file, or the only one."""
     description = json.loads(Path(services_file).read_text())
-    service = description["services"][name]
+    service = description["services"][name or next(iter(description["services"]))]
     credentials = json.loads(Path(description["credentials"]).read_text())
     os.umask(0o077)
 
@@ -141,9 +153,9 @@ def main(services_file: str, name: str) -> None:
         user_id = unprivileged_user()
         prefix = drop_root(user_id)
         for directory in service.get("directories", []):
-            os.chown(directory, user_id, user_id)
-    for need in service.get("needs", []):
-        wait_for(int(description["services"][need]["port"]))
+            give(Path(directory), user_id)
+    for host, port in service["waits_for"]:
+        wait_for(host, port)
     prepare(service, prefix, environment)
 
     command = [*prefix, *preloading(service, environment_directory), *map(str, service["command"])]

@@ -1,0 +1,688 @@
+#!/usr/bin/python
+"""Ansible module: the services of one instance in containers, examined, started, stopped and asked together."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gaiaflow_containers
+short_description: Start, stop, restart and query the services that run in containers
+description:
+  - Compares the instance's images, network and containers with what the catalogue says, all in one go, and returns what
+    has to be made; Ansible's modules for Docker make it. Every service that runs in a container has a directory of its
+    own under config/containers, with its definition and no credentials but its own.
+  - C(started) starts what is not running and returns when every service answers its health check; C(restarted) stops
+    first. Where something has to be made before, both return without having done anything.
+  - C(defined) looks and writes the definitions; C(stopped), C(absent) and C(query) need no definition.
+options:
+  directory:
+    description: The instance's directory.
+    type: path
+    required: true
+  state:
+    description: The state that is asked for.
+    type: str
+    choices: [started, restarted, defined, stopped, absent, query]
+    required: true
+  definition:
+    description: The catalogue of services, what they share, and the images of their environments.
+    type: dict
+    default: {}
+  services:
+    description: What the state is asked of, by the catalogue's C(service) names; empty for all.
+    type: list
+    elements: str
+    default: []
+  build:
+    description: Whether images that exist already are built again.
+    type: str
+    choices: [missing, always]
+    default: missing
+  start_timeout:
+    description: Seconds until every service must be healthy.
+    type: int
+    default: 600
+  stop_timeout:
+    description: Seconds a service has to end before it is killed.
+    type: int
+    default: 15
+  docker_socket:
+    description: The engine's socket.
+    type: path
+    default: /var/run/docker.sock
+"""
+
+RETURN = r"""
+to_define:
+  description: Whether anything of the following has to be made before the services can start.
+  returned: when a definition was given
+  type: bool
+to_build:
+  description: The images to build, as name, dockerfile, args and labels.
+  returned: when a definition was given
+  type: list
+to_pull:
+  description: The names of other images that are missing.
+  returned: when a definition was given
+  type: list
+to_create:
+  description: The containers to make (again), as options of community.docker.docker_container.
+  returned: when a definition was given
+  type: list
+to_remove:
+  description: The names of containers whose service is no more.
+  returned: when a definition was given
+  type: list
+network:
+  description: The network's name and labels, and whether it is missing.
+  returned: when a definition was given
+  type: dict
+buildx:
+  description: Whether images can be built with BuildKit.
+  returned: when a definition was given
+  type: bool
+compose:
+  description: The same containers as a Compose file's content.
+  returned: when a definition was given
+  type: dict
+services:
+  description: name, state, health, url, uptime_s and memory_bytes of each service.
+  returned: when the state is query
+  type: list
+endpoints:
+  description: service, url, user and the file of its password, for each service that a user opens.
+  returned: when the services were started
+  type: list
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.parse
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gaiaflow import locked, read_json, report_progress, write_private
+from ansible.module_utils.gaiaflow_catalogue import expand, fill_in
+from ansible.module_utils.gaiaflow_container import (
+    DIRECTORY_LABEL,
+    ENVIRONMENT,
+    PRIVATE,
+    Container,
+    Place,
+    compose,
+    describe,
+    differences,
+    options,
+)
+from ansible.module_utils.gaiaflow_engine import Engine, EngineError
+from ansible.module_utils.gaiaflow_health import answers
+
+POLL_SECONDS = 0.25
+LOG_LINES = 15
+# A container that the engine has had to start this often within one start is not going to come up.
+MOST_RESTARTS = 4
+# No root runs in a container. Other images of which any user id may run take this one, too; group 0 has no one else.
+UNPRIVILEGED = "50000:0"
+NOT_FOUND = 404
+
+
+class Failed(Exception):
+    """A service did not reach its state; carries the end of its log."""
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class Stack:
+    """One instance: its services, and the containers that run them."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.directory = Path(module.params["directory"])
+        self.engine = Engine(module.params["docker_socket"], timeout=module.params["stop_timeout"] + 30)
+        definition = module.params["definition"]
+        if definition:
+            definition = {**definition, "services": expand(definition["services"], definition["bases"], "docker")}
+            del definition["bases"]
+        self.definition = definition or read_json(self.directory / "config" / "services.json")
+        record = read_json(self.directory / "instance.json")
+        self.place = Place(
+            self.directory, record.get("containers", ""), owner(self.engine), module.params["stop_timeout"]
+        )
+
+    @property
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """The descriptions of all services."""
+        entries: dict[str, dict[str, Any]] = self.definition["services"]
+        return entries
+
+    def selected(self) -> list[str]:
+        """The services that are asked for, and before them what they need."""
+        names = self.module.params["services"]
+        chosen: dict[str, None] = {}
+        for name, entry in self.entries.items():
+            if not names or entry["service"] in names:
+                chosen.update(dict.fromkeys([*entry.get("needs", []), name]))
+        return list(chosen)
+
+    def asked_for(self) -> list[str]:
+        """The services that are asked for, alone."""
+        names = self.module.params["services"]
+        return [name for name, entry in self.entries.items() if not names or entry["service"] in names]
+
+    def container(self, name: str) -> Container:
+        """What the service's container shall be."""
+        images = {name: image["name"] for name, image in self.definition.get("images", {}).items()}
+        return describe(name, self.entries[name], images, self.place, self.definition["working_directory"])
+
+    def name_of(self, service: str) -> str:
+        """The name of the service's container."""
+        return f"{self.place.prefix}-{service}"
+
+    def inspect(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What the engine says of the services' containers; nothing of those that it has not."""
+        wanted = list(names)
+        found = parallel(lambda name: absent_as_none(self.engine, f"/containers/{self.name_of(name)}/json"), wanted)
+        return {name: one for name, one in zip(wanted, found, strict=True) if one}
+
+    def own(self, kind: str) -> list[dict[str, Any]]:
+        """All of this instance's containers or networks, by their label."""
+        label = json.dumps({"label": [f"{DIRECTORY_LABEL}={self.directory}"]})
+        found: list[dict[str, Any]] = self.engine.get(f"/{kind}?all=true&filters={urllib.parse.quote(label)}") or []
+        return found
+
+    def log_end(self, service: str) -> str:
+        """The last lines that a container has written."""
+        path = f"/containers/{self.name_of(service)}/logs?stdout=true&stderr=true&tail={LOG_LINES}"
+        with contextlib.suppress(OSError):
+            return unframed(self.engine.read(path)).decode(errors="replace")
+        return ""
+
+    @property
+    def s3_keys(self) -> dict[str, str]:
+        """The S3 server's keys."""
+        keys: dict[str, str] = read_json(self.directory / "credentials.json")["minio"]
+        return keys
+
+
+def parallel(work: Callable[[str], Any], names: list[str]) -> list[Any]:
+    """What the work gives for each name, done at the same time."""
+    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+        return list(pool.map(work, names))
+
+
+def absent_as_none(engine: Engine, path: str) -> Any:
+    """What the engine says of something, or None where it has no such thing."""
+    try:
+        return engine.get(path)
+    except EngineError as error:
+        if error.status == NOT_FOUND:
+            return None
+        raise
+
+
+def unframed(stream: bytes) -> bytes:
+    """The text of a log, of which each piece begins with eight bytes: its stream and its length."""
+    text = b""
+    while len(stream) >= 8:
+        length = int.from_bytes(stream[4:8], "big")
+        text += stream[8 : 8 + length]
+        stream = stream[8 + length :]
+    return text
+
+
+def owner(engine: Engine) -> str:
+    """The user and group id of the containers: those of who calls, unless that is root.
+
+    In a rootless engine, root in a container is the user outside.
+    """
+    if any("rootless" in option for option in engine.get("/info").get("SecurityOptions") or []):
+        return "0:0"
+    return UNPRIVILEGED if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
+
+
+# ---- What the containers find on the host
+
+
+def write_definitions(stack: Stack) -> list[str]:
+    """Writes what differs of the files that containers read; returns the services whose definition has changed."""
+    changed = []
+    credentials = read_json(stack.directory / "credentials.json")
+    user_id = int(stack.place.user.partition(":")[0])
+    passwd = f"root:x:0:0::/:/sbin/nologin\ngaiaflow:x:{user_id}:{stack.place.user.partition(':')[2]}::/tmp:/bin/sh\n"
+    write(stack, stack.place.passwd, passwd, mode=0o644)
+    for name in stack.selected():
+        entry = stack.entries[name]
+        if "image" in entry:
+            files = {Path(file["path"]).name: fill_in(file["text"], credentials) for file in entry.get("files", [])}
+        else:
+            files = {
+                "service.json": json.dumps(own_definition(stack, name), indent=2) + "\n",
+                "credentials.json": json.dumps(own_credentials(entry, credentials), indent=2) + "\n",
+            }
+        written = [write(stack, stack.place.private(name) / file, text) for file, text in files.items()]
+        changed += [name] * any(written)
+    text = json.dumps({key: value for key, value in stack.definition.items() if key != "images"}, indent=2) + "\n"
+    services = stack.directory / "config" / "services.json"
+    if not stack.module.check_mode and (not services.exists() or services.read_text() != text):
+        write_private(services, text)
+    return changed
+
+
+def write(stack: Stack, path: Path, text: str, mode: int = 0o600) -> bool:
+    """Writes a file of the containers' user that differs; tells whether it did."""
+    if path.exists() and path.read_text() == text:
+        return False
+    if not stack.module.check_mode:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o755)
+        # In place where there is one, as a container that runs sees a file and not its name.
+        if path.exists() and path == stack.place.passwd:
+            path.write_text(text)
+        else:
+            write_private(path, text)
+        path.chmod(mode)
+        if os.geteuid() == 0:
+            os.chown(path, *map(int, stack.place.user.split(":")))
+    return True
+
+
+def own_definition(stack: Stack, name: str) -> dict[str, Any]:
+    """The services file of a container, with one service."""
+    entry = stack.entries[name]
+    return {
+        "credentials": f"{PRIVATE}/credentials.json",
+        "working_directory": stack.definition["working_directory"] if entry.get("sees_project") else "/tmp",
+        "environments": {entry["environment"]: ENVIRONMENT},
+        "services": {name: entry},
+    }
+
+
+def own_credentials(entry: dict[str, Any], credentials: dict[str, Any]) -> dict[str, Any]:
+    """The credentials that the service's environment and files name, and no others."""
+    text = json.dumps([entry["env"], entry.get("files")])
+    return {
+        group: kept
+        for group, values in credentials.items()
+        if (kept := {key: value for key, value in values.items() if f"@{{{group}.{key}}}" in text})
+    }
+
+
+def make_directories(stack: Stack, container: Container) -> None:
+    """Makes the directories that the container writes to, its user's own; what root left in them included."""
+    user_id, group_id = map(int, stack.place.user.split(":"))
+    for source in map(Path, container.mounts):
+        workspace = str(source) == stack.definition["working_directory"]
+        if stack.directory / "data" in source.parents or source == stack.directory / "workspace":
+            source.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0 and stack.directory in source.parents:
+            give(source, user_id, group_id)
+        elif os.geteuid() == 0 and workspace:
+            share_with_group(source)
+
+
+def give(directory: Path, user_id: int, group_id: int) -> None:
+    """Makes the user the owner of a directory and of all in it."""
+    for parent, directories, files in os.walk(directory, topdown=False):
+        for path in (Path(parent), *(Path(parent) / name for name in (*directories, *files))):
+            if path.lstat().st_uid != user_id:
+                os.chown(path, user_id, group_id, follow_symlinks=False)
+
+
+def share_with_group(project: Path) -> None:
+    """Lets root's group, in which the containers are and nobody else, write to root's project."""
+    for parent, directories, files in os.walk(project):
+        directories[:] = [name for name in directories if name not in {".git", ".venv"}]
+        for path in (Path(parent), *(Path(parent) / name for name in files)):
+            state = path.lstat()
+            if state.st_uid == 0 and state.st_gid == 0 and not path.is_symlink():
+                path.chmod(state.st_mode | 0o060 | (0o010 if path.is_dir() else 0))
+
+
+# ---- What is to be made
+
+
+def examine(stack: Stack) -> dict[str, Any]:
+    """What has to be made before the services can start, and what of it differs."""
+    containers = [stack.container(name) for name in stack.selected()]
+    names = sorted({one.image for one in containers})
+    images = dict(
+        zip(names, parallel(lambda name: absent_as_none(stack.engine, f"/images/{name}/json"), names), strict=True)
+    )
+    present = stack.inspect(stack.selected())
+    changed = write_definitions(stack)
+    built = {image["name"]: image for image in stack.definition.get("images", {}).values() if image["name"] in names}
+    always = stack.module.params["build"] == "always"
+    to_build = [image for name, image in built.items() if always or not images[name]]
+    rebuilt = {image["name"] for image in to_build}
+    found: dict[str, dict[str, tuple[Any, Any]]] = {}
+    for one in containers:
+        difference = difference_of(one, present.get(one.service), images[one.image])
+        if one.image in rebuilt and one.service in present:
+            difference["image"] = (present[one.service]["Image"], one.image)
+        if one.service in changed and one.service in present:
+            difference.setdefault("definition", ("another", "the catalogue's"))
+        if difference:
+            found[one.service] = difference
+    network = not any(one["Name"] == stack.place.prefix for one in stack.own("networks"))
+    known = {stack.name_of(name) for name in stack.entries}
+    to_remove = [name for one in stack.own("containers/json") if (name := one["Names"][0].lstrip("/")) not in known]
+    return {
+        "to_build": [{**image, "labels": {"gaiaflow.image": image["name"].partition(":")[0]}} for image in to_build],
+        "to_pull": [name for name, image in images.items() if not image and name not in built],
+        "to_create": [options(one) for one in containers if one.service in found or network],
+        "to_remove": to_remove,
+        "network": {
+            "name": stack.place.prefix,
+            "labels": {DIRECTORY_LABEL: str(stack.directory)},
+            "missing": network,
+        },
+        "differences": {name: {what: list(pair) for what, pair in one.items()} for name, one in found.items()},
+        "to_define": bool(to_build or found or network or to_remove),
+        "buildx": bool(to_build) and has_buildx(),
+    }
+
+
+def difference_of(
+    container: Container, present: dict[str, Any] | None, image: dict[str, Any] | None
+) -> dict[str, tuple[Any, Any]]:
+    """How the container differs from what it shall be."""
+    if present is None:
+        return {"container": ("absent", "present")}
+    if image is None:
+        return {"image": (present["Image"], container.image)}
+    found: dict[str, tuple[Any, Any]] = differences(container, present, image)
+    return found
+
+
+def has_buildx() -> bool:
+    """Whether the Docker command line builds with BuildKit."""
+    docker = shutil.which("docker")
+    return bool(docker) and not subprocess.run([docker, "buildx", "version"], capture_output=True).returncode  # type: ignore[list-item]
+
+
+def as_diff(examined: dict[str, Any]) -> list[dict[str, str]]:
+    """What is to be made, as Ansible shows differences."""
+    before: dict[str, Any] = {
+        name: {what: pair[0] for what, pair in one.items()} for name, one in examined["differences"].items()
+    }
+    after: dict[str, Any] = {
+        name: {what: pair[1] for what, pair in one.items()} for name, one in examined["differences"].items()
+    }
+    after.update({image["name"]: "built" for image in examined["to_build"]})
+    after.update(dict.fromkeys(examined["to_pull"], "pulled"))
+    before.update(dict.fromkeys(examined["to_remove"], "present"))
+    if examined["network"]["missing"]:
+        after[examined["network"]["name"]] = "a network"
+    names = sorted({*before, *after})
+    return [
+        {
+            "before_header": name,
+            "after_header": name,
+            "before": as_text(before.get(name)),
+            "after": as_text(after.get(name)),
+        }
+        for name in names
+    ]
+
+
+def as_text(value: Any) -> str:
+    """One side of a difference."""
+    return "" if value is None else json.dumps(value, indent=2, sort_keys=True, default=str) + "\n"
+
+
+# ---- Start, stop
+
+
+def start_containers(stack: Stack, names: list[str]) -> bool:
+    """Starts what is not up, all at once; tells whether there was anything to start."""
+    present = stack.inspect(names)
+    down = [name for name in names if not present[name]["State"]["Running"]]
+    for name in down:
+        make_directories(stack, stack.container(name))
+    parallel(lambda name: stack.engine.post(f"/containers/{stack.name_of(name)}/start"), down)
+    return bool(down)
+
+
+def wait_until_healthy(stack: Stack, names: list[str], timeout: int) -> None:
+    """Returns when every service answers, or fails naming the one that does not."""
+    deadline = time.monotonic() + timeout
+    before = {name: one["RestartCount"] for name, one in stack.inspect(names).items()}
+    waiting = names
+    while True:
+        present = stack.inspect(waiting)
+        for name in waiting:
+            refuse_hopeless(stack, name, present.get(name), before.get(name, 0))
+        still = unhealthy(stack, present)
+        answered, waiting = len(still) < len(waiting), still
+        if not waiting:
+            return
+        if answered:
+            report_progress(f"healthy {len(names) - len(waiting)}/{len(names)}; waiting for {', '.join(waiting)}")
+        if time.monotonic() > deadline:
+            raise Failed(f"{waiting[0]} is not healthy after {timeout} s.", stack.log_end(waiting[0]))
+        time.sleep(POLL_SECONDS)
+
+
+def unhealthy(stack: Stack, present: dict[str, dict[str, Any]]) -> list[str]:
+    """Those of the services that don't answer their health check, asked in parallel."""
+    health = parallel(lambda name: healthy(stack, name, present[name]), list(present))
+    return [name for name, answer in zip(present, health, strict=True) if not answer]
+
+
+def refuse_hopeless(stack: Stack, name: str, found: dict[str, Any] | None, restarts: int) -> None:
+    """Fails at once for a service that keeps ending."""
+    if found is None:
+        raise Failed(f"The container of {name} was removed while it started.")
+    if found["RestartCount"] - restarts >= MOST_RESTARTS or found["State"]["Status"] in {"exited", "dead"}:
+        reason = "runs out of its memory" if found["State"].get("OOMKilled") else "ends as soon as it has started"
+        raise Failed(f"{name} {reason}.", stack.log_end(name))
+
+
+def healthy(stack: Stack, name: str, found: dict[str, Any]) -> bool:
+    """Whether the service answers its health check; one that isn't published is the engine's to ask."""
+    if found["State"]["Status"] != "running":
+        return False
+    entry = stack.entries[name]
+    if not entry.get("publish") and "path" not in entry["health"]:
+        return bool(found["State"].get("Health", {}).get("Status") == "healthy")
+    answer: bool = answers(int(entry["port"]), entry["health"], stack.s3_keys, since(found))
+    return answer
+
+
+def since(found: dict[str, Any]) -> float:
+    """When the container was started, in seconds since the epoch."""
+    # The engine gives nanoseconds, which Python won't read.
+    started = found["State"]["StartedAt"]
+    return datetime.datetime.fromisoformat(started[:19] + "+00:00").timestamp()
+
+
+def stop_containers(stack: Stack, names: list[str]) -> bool:
+    """Stops the services, dependants before what they need; tells whether any was up."""
+    present = stack.inspect(names)
+    up = [name for name in names if name in present and present[name]["State"]["Status"] in {"running", "restarting"}]
+    needed = {need for entry in stack.entries.values() for need in entry.get("needs", [])}
+    if up:
+        report_progress(f"stopping {', '.join(up)}")
+    question = f"stop?t={stack.place.stop_timeout}"
+    for group in ([name for name in up if name not in needed], [name for name in up if name in needed]):
+        parallel(lambda name: stack.engine.post(f"/containers/{stack.name_of(name)}/{question}"), group)
+    return bool(up)
+
+
+def remove(stack: Stack) -> bool:
+    """Removes the containers, the network, and the images that no container uses any more."""
+    containers, networks = stack.own("containers/json"), stack.own("networks")
+    if stack.module.check_mode:
+        return bool(containers or networks)
+    parallel(
+        lambda number: stack.engine.delete(f"/containers/{number}?force=true&v=true"), [one["Id"] for one in containers]
+    )
+    for network in networks:
+        stack.engine.delete(f"/networks/{network['Id']}")
+    remove_unused_images(stack.engine)
+    return bool(containers or networks)
+
+
+def remove_unused_images(engine: Engine) -> None:
+    """Removes the stack's images that no container is made from; the engine keeps the others."""
+    label = urllib.parse.quote(json.dumps({"label": ["gaiaflow.image"]}))
+    used = {container["ImageID"] for container in engine.get("/containers/json?all=true")}
+    for image in engine.get(f"/images/json?filters={label}"):
+        if image["Id"] not in used:
+            with contextlib.suppress(EngineError):
+                engine.delete(f"/images/{image['Id']}?force=true")
+
+
+# ---- Status
+
+
+def status(stack: Stack) -> list[dict[str, Any]]:
+    """What a user sees of each service."""
+    names = list(stack.entries)
+    present = stack.inspect(names)
+    return parallel(lambda name: row(stack, name, present.get(name)), names)
+
+
+def row(stack: Stack, name: str, found: dict[str, Any] | None) -> dict[str, Any]:
+    """What a user sees of one service."""
+    entry = stack.entries[name]
+    up = bool(found and found["State"]["Running"])
+    return {
+        "name": name,
+        "service": entry["service"],
+        "state": found["State"]["Status"].replace("exited", "stopped") if found else "stopped",
+        "health": ("healthy" if found and healthy(stack, name, found) else "unhealthy") if up else "stopped",
+        "url": entry.get("url", ""),
+        "uptime_s": int(time.time() - since(found)) if found and up else 0,
+        "memory_bytes": memory(stack, name) if up else 0,
+    }
+
+
+def memory(stack: Stack, name: str) -> int:
+    """Bytes of memory that a container uses, without what the kernel only caches."""
+    figures = stack.engine.get(f"/containers/{stack.name_of(name)}/stats?stream=false&one-shot=true")["memory_stats"]
+    details = figures.get("stats", {})
+    cached = details.get("total_inactive_file", details.get("inactive_file", 0))
+    return int(figures.get("usage", 0)) - int(cached)
+
+
+def endpoints(stack: Stack) -> list[dict[str, str]]:
+    """Where a user finds each service and what it asks for; the passwords stay in their file."""
+    secret_file = str(stack.directory / "credentials.json")
+    return [
+        {
+            "service": entry["service"],
+            "url": entry["url"],
+            "user": entry.get("user", ""),
+            "password_in": secret_file if entry.get("user") else "",
+        }
+        for entry in stack.entries.values()
+        if entry.get("url")
+    ]
+
+
+# ---- The module
+
+
+def defined(stack: Stack) -> dict[str, Any]:
+    """Brings the services to their state, unless something has to be made before."""
+    module, state = stack.module, stack.module.params["state"]
+    examined = examine(stack)
+    result = {
+        **examined,
+        "changed": False,
+        "diff": as_diff(examined),
+        "compose": compose(stack.place.prefix, [stack.container(name) for name in stack.selected()]),
+        "endpoints": endpoints(stack),
+    }
+    if module.check_mode:
+        present = stack.inspect(stack.selected())
+        down = [name for name in stack.selected() if not present.get(name, {}).get("State", {}).get("Running")]
+        return {
+            **result,
+            "changed": examined["to_define"] or state == "restarted" or (state == "started" and bool(down)),
+        }
+    if examined["to_define"] or state == "defined":
+        for name in stack.selected():
+            make_directories(stack, stack.container(name))
+        return {**result, "changed": False}
+    changed = state == "restarted" and stop_containers(stack, stack.asked_for())
+    changed = start_containers(stack, stack.selected()) or changed
+    wait_until_healthy(stack, stack.selected(), module.params["start_timeout"])
+    if changed:
+        remove_unused_images(stack.engine)
+    return {**result, "changed": changed}
+
+
+def stopped(stack: Stack) -> bool:
+    """Everything asked for is down; tells whether anything was up."""
+    names = stack.asked_for() if stack.definition else []
+    if stack.module.check_mode:
+        return any(one["State"]["Running"] for one in stack.inspect(names).values())
+    return stop_containers(stack, names)
+
+
+def bring_to(stack: Stack) -> dict[str, Any]:
+    """Does what the state asks for, and returns the module's result."""
+    state = stack.module.params["state"]
+    if state == "query":
+        return {"changed": False, "services": status(stack) if stack.definition else []}
+    if state == "absent":
+        return {"changed": remove(stack)}
+    if state == "stopped":
+        return {"changed": stopped(stack)}
+    return defined(stack)
+
+
+def main() -> None:
+    """Runs the module."""
+    states = ["started", "restarted", "defined", "stopped", "absent", "query"]
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": states, "required": True},
+            "definition": {"type": "dict", "default": {}},
+            "services": {"type": "list", "elements": "str", "default": []},
+            "build": {"type": "str", "choices": ["missing", "always"], "default": "missing"},
+            "start_timeout": {"type": "int", "default": 600},
+            "stop_timeout": {"type": "int", "default": 15},
+            "docker_socket": {"type": "path", "default": "/var/run/docker.sock"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        stack = Stack(module)
+        if module.check_mode or module.params["state"] == "query" or not stack.directory.is_dir():
+            module.exit_json(**bring_to(stack))
+        with locked(stack.directory / ".lock"):
+            module.exit_json(**bring_to(stack))
+    except Failed as error:
+        hint = "`gaiaflow-setup logs NAME` shows its whole log; the other services were left as they are."
+        module.fail_json(msg=str(error), details=error.details, hint=hint)
+    except PermissionError as error:
+        module.fail_json(
+            msg=f"This user may not talk to the Docker engine at {module.params['docker_socket']} ({error.strerror}).",
+            hint="`gaiaflow-setup workstation` puts you into its group; then log in again, or run `newgrp docker`.",
+        )
+    except EngineError as error:
+        module.fail_json(msg=str(error), hint="`gaiaflow-setup doctor` looks for what may be wrong with the engine.")
+    except (FileNotFoundError, ConnectionError):
+        module.fail_json(
+            msg=f"No Docker engine answers at {module.params['docker_socket']}.",
+            hint="`gaiaflow-setup workstation` installs and starts one; `--runtime native` needs none.",
+        )
+    except (OSError, ValueError) as error:
+        module.fail_json(msg=f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()
