@@ -361,4 +361,4 @@ def test_result_that_would_change_is_refused(factory: ModuleType) -> None:
 def test_runner_says_what_it_needs(project: Path, tmp_path: Path) -> None:
     done = run_airflow(["-m", "wine.runner"], tmp_path, [project / "src"])
     assert done.returncode == 1
-    assert done.stderr.strip().startswith("GAIAFLOW_FUNC_PATH and GAIAFLOW_FUNC_KWARGS must be set")
+    assert done.stderr.strip().startswith("GAIAFLOW_FUNC_PATH must be set, to 'module.path:function'")

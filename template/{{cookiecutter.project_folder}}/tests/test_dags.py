@@ -1,6 +1,9 @@
 """The DAGs, as Airflow reads them. Skipped where Airflow isn't installed."""
 
 import importlib
+import shutil
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -9,10 +12,23 @@ from {{ cookiecutter.package_name }} import __version__
 PROJECT = "{{ cookiecutter.package_name }}"
 
 
-def test_image_has_the_version_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+ROOT = Path(__file__).parents[1]
+
+
+def test_image_is_named_after_project_package_and_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GAIAFLOW_IMAGE", raising=False)
     settings = importlib.reload(importlib.import_module(f"{PROJECT}_dags"))
-    assert settings.IMAGE == f"{PROJECT}:{__version__}"
+    name = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"]
+    assert settings.IMAGE == f"{name}/{PROJECT}:{__version__}"
+
+
+def test_image_of_dags_without_the_code_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = importlib.import_module(f"{PROJECT}_dags")
+    folder = shutil.copytree(ROOT / "dags" / f"{PROJECT}_dags", tmp_path / f"{PROJECT}_dags")
+    monkeypatch.setattr(settings, "__file__", str(folder / "__init__.py"))
+    assert settings.find_image() is None
+    (folder / "image.txt").write_text("registry.example/name:1\n")
+    assert settings.find_image() == "registry.example/name:1"
 
 
 @pytest.mark.parametrize("name", ["starter"{% if cookiecutter.include_example %}, "example"{% endif %}])

@@ -1,8 +1,9 @@
 """Calls one function of the project by its path, the same way in every environment.
 
 In `dev` the Airflow task does it in its own process; in `prod_local` and `prod` a pod does it with
-`python -m PACKAGE.runner`, told by the environment variables below. This file is part of the package (for pods) and of
-the DAG folder (for Airflow, where the package may be missing), so it needs nothing but Python's standard library.
+`python -m PACKAGE.runner`, told by the environment variables below. The image does so on its own, too, with `--print`:
+then the result is printed. This file is part of the package (for pods) and of the DAG folder (for Airflow, where the
+package may be missing), so it needs nothing but Python's standard library.
 
 What a function may take and give: None, bool, int, float (also nan and inf), str, and lists and dicts (with str keys)
 of these. They arrive as they were sent, but for the order of a dict's keys, which the database may change. Anything
@@ -122,6 +123,7 @@ def load(func_path: str) -> Callable[..., Any]:
     """Import the function behind `module.path:function`.
 
     Raises:
+        ValueError: the path names no function.
         ImportError: the module cannot be imported.
         AttributeError: it has no such function.
         TypeError: what it has cannot be called.
@@ -129,6 +131,8 @@ def load(func_path: str) -> Callable[..., Any]:
     import importlib
 
     module_name, _, name = func_path.partition(":")
+    if not module_name or not name:
+        raise ValueError(f"func_path {func_path!r} is not allowed; use 'module.path:function'")
     module = importlib.import_module(module_name)
     if not hasattr(module, name):
         raise AttributeError(f"func_path {func_path!r}: module {module_name!r} ({module.__file__}) has no {name!r}")
@@ -142,13 +146,17 @@ def call(func_path: str, arguments_json: str) -> Any:
     """Call a function with arguments that `encode_arguments` wrote.
 
     Raises:
+        ValueError: the arguments are not a JSON object.
         TypeError: the function doesn't take these arguments.
         Exception: whatever `load` or the function itself raises.
     """
     import inspect
 
     function = load(func_path)
-    arguments = json.loads(arguments_json)
+    try:
+        arguments = dict(json.loads(arguments_json))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the arguments of {func_path} are not a JSON object: {error}") from None
     signature = inspect.signature(function)
     try:
         signature.bind(**arguments)
@@ -159,14 +167,17 @@ def call(func_path: str, arguments_json: str) -> Any:
 
 def main() -> None:
     """Call the function that the environment names, and write its result where the environment says."""
-    if missing := [name for name in (FUNC_PATH, FUNC_KWARGS) if name not in os.environ]:
-        sys.exit(f"{' and '.join(missing)} must be set: task_factory does so for the pods it starts")
-    func_path = os.environ[FUNC_PATH]
-    result = call(func_path, os.environ[FUNC_KWARGS])
+    func_path = os.environ.get(FUNC_PATH)
+    if not func_path:
+        sys.exit(f"{FUNC_PATH} must be set, to 'module.path:function'; {FUNC_KWARGS} holds its arguments as JSON")
+    result = call(func_path, os.environ.get(FUNC_KWARGS, "{}"))
     if result_file := os.environ.get(RESULT_FILE):
         packed = pack(result, f"the result of {func_path}")
         with open(result_file, "w", encoding="utf-8") as file:
             json.dump(packed, file)
+    if "--print" in sys.argv:
+        check(result, f"the result of {func_path}")
+        print(json.dumps(result))
 
 
 if __name__ == "__main__":
