@@ -12,7 +12,7 @@ from gaiaflow_py import runner
 from gaiaflow_py.errors import InputError, InterruptedRunError, RunError
 from gaiaflow_py.events import RunResult
 from gaiaflow_py.options import INSTANCE, SERVICES
-from gaiaflow_py.request import Action, Request, RunOptions, Stack
+from gaiaflow_py.request import Action, Request, RunOptions, Stack, build_image
 
 
 class MlopsManager:
@@ -79,6 +79,21 @@ class MlopsManager:
             BusyError: Another run works on the same instance.
         """
         return self._change("restart", delete_volumes)
+
+    def build_image(self, *, always: bool = False, cache: bool = True) -> str:
+        """Builds the project's image, if what goes into it has changed, and returns its name.
+
+        Args:
+            always: Build it though nothing has changed.
+            cache: Use the layers of earlier builds.
+
+        Raises:
+            InputError: No project was given.
+            RunError: It failed.
+        """
+        if self._stack.project is None:
+            raise InputError("There is no project to build an image of; give MlopsManager one.")
+        return _run(build_image(self._stack.project, self._options, always=always, cache=cache)).image
 
     def status(self) -> list[dict[str, Any]]:
         """Returns the services' states: name, state, health, url, uptime_s (seconds) and memory_bytes.
