@@ -75,21 +75,25 @@ from urllib.parse import urlsplit
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow_engine import SOCKET, Engine, EngineError
 from ansible.module_utils.gaiaflow_environments import pip_setting
+from ansible_collections.community.docker.plugins.module_utils._api.utils.build import exclude_paths
 
 DIGEST = "gaiaflow.digest"
 # The first API of an engine that has BuildKit.
 BUILDKIT_API = (1, 39)
 # Where Docker's command line looks for plugins, after the user's own.
-PLUGINS = tuple(f"{root}/docker/cli-plugins" for root in ("/usr/local/lib", "/usr/local/libexec", "/usr/lib", "/usr/libexec"))
+PLUGINS = tuple(
+    f"{root}/docker/cli-plugins" for root in ("/usr/local/lib", "/usr/local/libexec", "/usr/lib", "/usr/libexec")
+)
 UV_CONFIGURATIONS = ("~/.config/uv/uv.toml", "/etc/uv/uv.toml")
 
 NO_DISK = re.compile(r"no space left on device", re.IGNORECASE)
 NO_BASE = re.compile(
-    r"pull access denied|manifest unknown|manifest for .* not found|failed to resolve source metadata"
+    r"> \[internal\] load metadata for|pull access denied|manifest unknown|manifest for .* not found|failed to resolve source metadata"
     r"|error getting credentials|Get \"https://[^\"]*/v2/",
     re.IGNORECASE,
 )
-STEP = re.compile(r"^(?: > (\[.*\] .*?):?|(Step \d+/\d+ : .*))$", re.MULTILINE)
+# How BuildKit names the step that failed, and the engine's own builder each step.
+STEP = re.compile(r"(?: > (?=\[)|Step (?=\d+/\d+ : ))(.*?):?")
 
 
 class Refused(Exception):
@@ -128,7 +132,9 @@ def find_package(project: Path, wanted: str) -> Path:
             "Put the code that tasks run into one package there.",
         )
     if len(found) > 1 and not wanted:
-        raise Refused(f"There are several packages in {project}/src: {names}.", "Name one: -e project_image_package=NAME.")
+        raise Refused(
+            f"There are several packages in {project}/src: {names}.", "Name one: -e project_image_package=NAME."
+        )
     return project / "src" / (wanted or names[0])
 
 
@@ -163,8 +169,6 @@ def image_name(project: str, package: str, version: str) -> str:
 
 def context_files(project: Path) -> Iterator[Path]:
     """What a build is given: all that .dockerignore doesn't keep out."""
-    from docker.utils.build import exclude_paths
-
     try:
         lines = [line.strip() for line in (project / ".dockerignore").read_text().splitlines()]
     except FileNotFoundError:
@@ -269,16 +273,25 @@ def output_of(failure: dict[str, Any]) -> list[str]:
     """What a builder printed; community.docker.docker_image has it as a list in its message."""
     _, separator, logs = str(failure.get("msg", "")).partition(", logs: ")
     try:
-        lines = ast.literal_eval(logs) if separator else str(failure.get("stderr") or failure.get("msg", "")).splitlines()
+        lines = (
+            ast.literal_eval(logs) if separator else str(failure.get("stderr") or failure.get("msg", "")).splitlines()
+        )
     except (SyntaxError, ValueError):
         lines = [logs]
     # What a program printed in colours is read without them.
     return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for text in lines for line in str(text).splitlines()]
 
 
-def explain(failure: dict[str, Any], image: str, base: str) -> Refused:
+def last_step(output: list[str]) -> list[str]:
+    """The output from the step on that failed; all of it where no step had begun."""
+    begun = [number for number, line in enumerate(output) if STEP.fullmatch(line)]
+    return output[begun[-1] :] if begun else output
+
+
+def explain(failure: dict[str, Any], output: list[str], image: str, base: str) -> Refused:
     """What went wrong, as people need to read it."""
-    text = "\n".join([*output_of(failure), str(failure.get("msg", ""))])
+    said = str(failure.get("msg", "")).partition(", logs: ")[0]
+    text = "\n".join([*output, said])
     if NO_DISK.search(text):
         return Refused(
             f"{image} couldn't be built: the disk is full where the Docker engine keeps its images.",
@@ -289,10 +302,9 @@ def explain(failure: dict[str, Any], image: str, base: str) -> Refused:
             f"{image} couldn't be built: its base image {base} is not here and can't be pulled.",
             f"Try `docker pull {base}`; or name another one: -e base_image=IMAGE.",
         )
-    steps = ["".join(found) for found in STEP.findall(text)]
-    where = f"the Dockerfile's step {steps[-1]}" if steps else str(failure.get("msg", "")).partition(", logs: ")[0]
+    step = STEP.fullmatch(output[0]) if output else None
     return Refused(
-        f"{image} couldn't be built: {where} failed.",
+        f"{image} couldn't be built: " + (f"step {step[1]} of the Dockerfile failed." if step else said),
         "Correct what the end of its output complains of, and run this again. An image built before is still there.",
     )
 
@@ -335,12 +347,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     failure = module.params["failure"]
+    output = last_step(output_of(failure)) if failure else []
     try:
         found = examine(module.params)
         if failure:
-            raise explain(failure, found["project_image"], module.params["base"])
+            raise explain(failure, output, found["project_image"], module.params["base"])
     except Refused as refusal:
-        module.fail_json(msg=str(refusal), hint=refusal.hint, details=output_of(failure) if failure else [])
+        module.fail_json(msg=str(refusal), hint=refusal.hint, details=output)
     except (OSError, UnicodeDecodeError) as error:
         module.fail_json(msg=f"The project can't be read: {error}", hint="Name a project: --project DIR.")
     module.exit_json(changed=False, **found)
