@@ -12,7 +12,7 @@ from typing import Any
 
 # Containers, networks and images carry these labels, by which whose they are is known.
 DIRECTORY_LABEL = "gaiaflow.directory"
-SERVICE_LABEL = "gaiaflow.service"
+PROGRAM_LABEL = "gaiaflow.program"
 DEFINITION_LABEL = "gaiaflow.definition"
 # What a container finds its own definition, credentials and files under.
 PRIVATE = "/run/gaiaflow"
@@ -131,7 +131,7 @@ def describe(name: str, entry: dict[str, Any], images: dict[str, str], place: Pl
         **({} if owned else foreign(entry)),
         labels={
             DIRECTORY_LABEL: str(place.directory),
-            SERVICE_LABEL: entry["service"],
+            PROGRAM_LABEL: name,
             DEFINITION_LABEL: digest(entry),
         },
         stop_signal=f"SIG{entry.get('stop_signal', 'TERM')}",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from gaiaflow_py import options as opts
+
+if TYPE_CHECKING:
+    from gaiaflow_py.logs import Line
 
 
 @opts.command("logs", "logs airflow", "logs -f -n 20 airflow-scheduler")
@@ -21,21 +25,32 @@ def command(service: str, follow: bool, lines: int, instance: str | None, as_jso
     SERVICE is airflow, mlflow, minio, jupyter or postgres, or one program, like airflow-scheduler. The logs of
     several programs are shown as one, each line with its program's name.
     """
-    from gaiaflow_py import logs, report
+    from gaiaflow_py import container_logs, logs, report
     from gaiaflow_py.instance import load
 
     if follow and as_json:
         raise click.UsageError("--follow has no end, so it can't be one JSON document: leave --json or --follow out.")
-    files = load(instance or "default").logs(service)
-    places = logs.ends(files)
-    last = logs.tail(files, lines, places)
+    found = load(instance or "default")
+    added: Iterator[Line]
+    if found.runtime == "docker":
+        containers = container_logs.containers(found, service)
+        programs, last, added = (
+            len(containers),
+            container_logs.tail(containers, lines),
+            container_logs.follow(containers),
+        )
+    else:
+        files = found.logs(service)
+        places = logs.ends(files)
+        programs, last = len(files), logs.tail(files, lines, places)
+        added = logs.follow(files, places)
     if as_json:
         report.document({"service": service, "lines": [line._asdict() for line in last]})
         return
-    _print(last, prefixed=len(files) > 1)
+    _print(last, prefixed=programs > 1)
     if follow:
-        for line in logs.follow(files, places):
-            _print([line], prefixed=len(files) > 1)
+        for line in added:
+            _print([line], prefixed=programs > 1)
 
 
 def _print(lines: Sequence[tuple[str, str]], *, prefixed: bool) -> None:
