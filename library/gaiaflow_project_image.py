@@ -75,7 +75,11 @@ from urllib.parse import urlsplit
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow_engine import SOCKET, Engine, EngineError
 from ansible.module_utils.gaiaflow_environments import pip_setting
-from ansible_collections.community.docker.plugins.module_utils._api.utils.build import exclude_paths
+
+# What docker_image itself reads .dockerignore with.
+from ansible_collections.community.docker.plugins.module_utils._api.utils.build import (  # type: ignore[import-untyped]
+    exclude_paths,
+)
 
 DIGEST = "gaiaflow.digest"
 # The first API of an engine that has BuildKit.
@@ -88,7 +92,7 @@ UV_CONFIGURATIONS = ("~/.config/uv/uv.toml", "/etc/uv/uv.toml")
 
 NO_DISK = re.compile(r"no space left on device", re.IGNORECASE)
 NO_BASE = re.compile(
-    r"> \[internal\] load metadata for|pull access denied|manifest unknown|manifest for .* not found|failed to resolve source metadata"
+    r"> \[internal\] load metadata for|pull access denied|manifest unknown|failed to resolve source metadata"
     r"|error getting credentials|Get \"https://[^\"]*/v2/",
     re.IGNORECASE,
 )
@@ -261,8 +265,8 @@ def ask_engine(engine: Engine, image: str) -> tuple[str, dict[str, str] | None]:
 
 def has_buildkit(api: str) -> bool:
     """Whether the engine has BuildKit, and Docker's command line the plugin that speaks to it."""
-    own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "cli-plugins")
-    has_plugin = any(os.access(Path(one, "docker-buildx"), os.X_OK) for one in (own, *PLUGINS))
+    own = os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"
+    has_plugin = any(os.access(f"{one}/docker-buildx", os.X_OK) for one in (f"{own}/cli-plugins", *PLUGINS))
     return has_plugin and bool(shutil.which("docker")) and tuple(map(int, api.split("."))) >= BUILDKIT_API
 
 
