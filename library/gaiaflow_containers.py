@@ -37,6 +37,10 @@ options:
     type: str
     choices: [missing, always]
     default: missing
+  purge:
+    description: Whether the stack's images that no container is made from any more are removed at the end.
+    type: bool
+    default: false
   start_timeout:
     description: Seconds until every service must be healthy.
     type: int
@@ -114,6 +118,7 @@ from ansible.module_utils.gaiaflow_container import (
     DIRECTORY_LABEL,
     ENVIRONMENT,
     PRIVATE,
+    UNPRIVILEGED,
     Container,
     Place,
     compose,
@@ -128,8 +133,6 @@ POLL_SECONDS = 0.25
 LOG_LINES = 15
 # A container that the engine has had to start this often within one start is not going to come up.
 MOST_RESTARTS = 4
-# No root runs in a container. Other images of which any user id may run take this one, too; group 0 has no one else.
-UNPRIVILEGED = "50000:0"
 NOT_FOUND = 404
 
 
@@ -519,7 +522,7 @@ def stop_containers(stack: Stack, names: list[str]) -> bool:
 
 
 def remove(stack: Stack) -> bool:
-    """Removes the containers, the network, and the images that no container uses any more."""
+    """Removes the containers and the network, and if that is asked for the images that no container uses any more."""
     containers, networks = stack.own("containers/json"), stack.own("networks")
     if stack.module.check_mode:
         return bool(containers or networks)
@@ -528,7 +531,8 @@ def remove(stack: Stack) -> bool:
     )
     for network in networks:
         stack.engine.delete(f"/networks/{network['Id']}")
-    remove_unused_images(stack.engine)
+    if stack.module.params["purge"]:
+        remove_unused_images(stack.engine)
     return bool(containers or networks)
 
 
@@ -618,7 +622,7 @@ def defined(stack: Stack) -> dict[str, Any]:
     changed = state == "restarted" and stop_containers(stack, stack.asked_for())
     changed = start_containers(stack, stack.selected()) or changed
     wait_until_healthy(stack, stack.selected(), module.params["start_timeout"])
-    if changed:
+    if module.params["purge"]:
         remove_unused_images(stack.engine)
     return {**result, "changed": changed}
 
@@ -653,6 +657,7 @@ def main() -> None:
             "definition": {"type": "dict", "default": {}},
             "services": {"type": "list", "elements": "str", "default": []},
             "build": {"type": "str", "choices": ["missing", "always"], "default": "missing"},
+            "purge": {"type": "bool", "default": False},
             "start_timeout": {"type": "int", "default": 600},
             "stop_timeout": {"type": "int", "default": 15},
             "docker_socket": {"type": "path", "default": "/var/run/docker.sock"},

@@ -102,7 +102,6 @@ to_make:
 """
 
 import base64
-import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -117,7 +116,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, locked, read_json, write_private
-from ansible.module_utils.gaiaflow_container import DIRECTORY_LABEL
+from ansible.module_utils.gaiaflow_container import published_ports
 from ansible.module_utils.gaiaflow_engine import SOCKET, Engine
 from ansible.module_utils.gaiaflow_environments import Failed, describe_all, ensure, image_of, project_dependencies
 
@@ -177,17 +176,6 @@ def with_grpc(name: str, port: int) -> list[int]:
     return [port, port + GRPC_OFFSET] if name in PORTS_WITH_GRPC else [port]
 
 
-def containers_by_port(socket: str) -> dict[int, tuple[str, str]]:
-    """The name and the instance, if any, of the container that publishes each port; none where no engine answers."""
-    found = {}
-    with contextlib.suppress(OSError):
-        for container in Engine(socket).get("/containers/json"):
-            for port in container["Ports"]:
-                name = container["Names"][0].lstrip("/")
-                found[port.get("PublicPort")] = (name, (container["Labels"] or {}).get(DIRECTORY_LABEL, ""))
-    return found
-
-
 class Ports:
     """Gives an instance its ports, knowing who listens and what other instances have reserved."""
 
@@ -200,7 +188,8 @@ class Ports:
     @functools.cached_property
     def containers(self) -> dict[int, tuple[str, str]]:
         """Who publishes which port; asked only when a port is taken."""
-        return containers_by_port(self.docker_socket)
+        found: dict[int, tuple[str, str]] = published_ports(Engine(self.docker_socket))
+        return found
 
     def holder(self, name: str, port: int) -> str | None:
         """Who keeps us from using the port, or None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ansible.module_utils.gaiaflow_engine import Engine
 
 # Containers, networks and images carry these labels, by which whose they are is known.
 DIRECTORY_LABEL = "gaiaflow.directory"
@@ -18,6 +21,8 @@ DEFINITION_LABEL = "gaiaflow.definition"
 PRIVATE = "/run/gaiaflow"
 ENVIRONMENT = "/opt/gaiaflow/environment"
 PASSWD = "/etc/passwd"
+# No root runs in a container. Other images of which any user id may run take this one, too; group 0 has no one else.
+UNPRIVILEGED = "50000:0"
 RESTART_POLICY = "unless-stopped"
 LOG = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
 SECOND = 1_000_000_000
@@ -259,6 +264,24 @@ def differences(container: Container, found: dict[str, Any], image: dict[str, An
     """What differs between a container and what it shall be: by what it is, as it is and as it shall be."""
     have, want = present_state(found), wanted_state(container, image)
     return {what: (have[what], want[what]) for what in want if have[what] != want[what]}
+
+
+# ---- Whose the containers are
+
+
+def published_ports(engine: Engine) -> dict[int, tuple[str, str]]:
+    """The name and the instance, if any, of the container that publishes each port; none where no engine answers.
+
+    Args:
+        engine: The engine.
+    """
+    found = {}
+    with contextlib.suppress(OSError):
+        for container in engine.get("/containers/json"):
+            for port in container["Ports"]:
+                name = container["Names"][0].lstrip("/")
+                found[port.get("PublicPort")] = (name, (container["Labels"] or {}).get(DIRECTORY_LABEL, ""))
+    return found
 
 
 # ---- For Compose

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE
+from ansible.module_utils.gaiaflow_container import UNPRIVILEGED, published_ports
 from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, plural, run, unknown, wrong
 from ansible.module_utils.gaiaflow_machine import existing, memory_mb
 
@@ -243,11 +244,13 @@ def look_for_ports(context: Context) -> Finding | None:
     in_use = listeners()
     wanted = {port: name for port, name in wanted_ports(context) if port in in_use}
     processes = holders({in_use[port] for port in wanted})
+    containers = published_ports(context.engine.client) if wanted and context.engine.client else {}
     taken: dict[int, str] = {}
     for port in sorted(wanted):
         process = processes.get(in_use[port])
-        if process is None or Path(instance_of(process)).parent != context.home / "instances":
-            taken[port] = describe(process)
+        container, directory = containers.get(port, ("", instance_of(process) if process else ""))
+        if Path(directory).parent != context.home / "instances":
+            taken[port] = f"the container {container}" if container else describe(process)
     if not taken:
         return None
     message = " ".join(f"Port {port} ({wanted[port]}) is taken by {who}." for port, who in taken.items())
@@ -279,6 +282,8 @@ def owned_trees(context: Context) -> list[Path]:
 def strangers(context: Context, deadline: float) -> Iterator[tuple[Path, str, int]]:
     """What isn't the user's, each with its name and the descriptor of its directory: a name can't be swapped there."""
     uid = context.uid
+    # The containers of root's stack run as somebody else.
+    owners = {uid, *([int(UNPRIVILEGED.partition(":")[0])] if uid == 0 else [])}
     for tree in owned_trees(context):
         parent = os.open(tree.parent, os.O_PATH)
         try:
@@ -294,7 +299,7 @@ def strangers(context: Context, deadline: float) -> Iterator[tuple[Path, str, in
                 folders[:] = [name for name in folders if name != "postgres"]
             for name in (*folders, *files):
                 with contextlib.suppress(FileNotFoundError):
-                    if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid != uid:
+                    if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid not in owners:
                         yield Path(directory, name), name, descriptor
 
 
