@@ -131,7 +131,7 @@ class Airflow:
     def call(self, method: str, path: str, body: object = None) -> Any:
         """One call; AssertionError unless it succeeds."""
         url = self.stack.url("airflow", f"/api/v2/{path}")
-        answer = requests.request(method, url, json=body, headers=self.headers, timeout=10)
+        answer = requests.request(method, url, json=body, headers=self.headers, timeout=60)
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
