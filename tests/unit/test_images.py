@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
+import socket
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -186,6 +189,23 @@ def test_an_engine_that_is_not_there_is_named(tmp_path: Path, project: Path) -> 
 def test_an_engine_elsewhere_is_refused(tmp_path: Path, project: Path) -> None:
     played = play(tmp_path, "project_image", {"project_image_project": str(project)}, DOCKER_HOST="tcp://far:2375")
     assert "tcp://far:2375" in played.failure["msg"] and "DOCKER_HOST" in played.failure["hint"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_who_may_not_use_the_engine_is_told_how(module: ModuleType) -> None:
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as server:
+        path = f"{directory}/docker.sock"
+        Path(directory).chmod(0o755)
+        server.bind(path)
+        Path(path).chmod(0o600)
+        server.listen()
+        os.seteuid(65534)
+        try:
+            with pytest.raises(module.Refused, match="may not use the Docker engine") as refused:
+                module.ask_engine(module.Engine(path), "wine/wine:1")
+        finally:
+            os.seteuid(0)
+    assert "usermod -aG docker" in refused.value.hint
 
 
 # ---- Failed builds, as the builders report them

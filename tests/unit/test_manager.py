@@ -54,6 +54,18 @@ def test_a_failure_is_an_error_with_a_type(content: Content) -> None:
     assert evaluate(content, "MlopsManager().start()") == ["RunError", "Start it on localhost: port taken"]
 
 
+def test_the_projects_image_is_built_and_named(content: Content) -> None:
+    variables = "{{ project_image_project }} {{ project_image_always }} {{ project_image_cache }}"
+    content.playbook(
+        "images",
+        f"- name: Tell\n  ansible.builtin.debug:\n    var: project_image\n  vars:\n    project_image: '{variables}'",
+    )
+    code = f"MlopsManager({str(content.user)!r}).build_image(always=True, cache=False)"
+    assert evaluate(content, code) == f"{content.user} True False"
+    refused = evaluate(content, "MlopsManager().build_image()")
+    assert refused == ["InputError", "There is no project to build an image of; give MlopsManager one."]
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
