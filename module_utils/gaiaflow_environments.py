@@ -153,9 +153,25 @@ def make(environment: Environment, uv: str, settings: dict[str, str], wheels: st
 
 
 def compile_bytecode(environment: Environment, python: str) -> None:
-    """Halves every start; a file that is no Python of this version fails alone, and is no concern of ours."""
-    command = [python, "-m", "compileall", "-q", "-j", "0", "-x", NOT_COMPILED, "."]
-    subprocess.run(command, cwd=environment.site_packages, capture_output=True, stdin=subprocess.DEVNULL)
+    """Halves every start; a file that is no Python of this version fails alone, and is no concern of ours.
+
+    A process for each core, with a share each, and not compileall's own pool: that one may hang for ever when it is
+    interrupted, and nobody ends it, or frees the lock on the environments, once the wrapper has been killed.
+    """
+    cores = os.cpu_count() or 1
+    # "./" as NOT_COMPILED looks for whole names of directories.
+    entries = sorted(f"./{path.name}" for path in Path(environment.site_packages).iterdir())
+    command = [python, "-m", "compileall", "-q", "-x", NOT_COMPILED]
+    nowhere = subprocess.DEVNULL
+    processes = [
+        subprocess.Popen(
+            [*command, *share], cwd=environment.site_packages, stdin=nowhere, stdout=nowhere, stderr=nowhere
+        )
+        for share in (entries[core::cores] for core in range(cores))
+        if share
+    ]
+    for process in processes:
+        process.wait()
 
 
 def add_project_dependencies(environment: Environment, install: list[str], settings: dict[str, str]) -> None:
