@@ -12,7 +12,8 @@ description:
     own under config/containers, with its definition and no credentials but its own.
   - C(started) starts what is not running and returns when every service answers its health check; C(restarted) stops
     first. Where something has to be made before, both return without having done anything.
-  - C(defined) looks and writes the definitions; C(stopped), C(absent) and C(query) need no definition.
+  - C(defined) looks and writes the definitions, while another runtime may still be running; C(exported) also lets the
+    containers' user write to the data. C(stopped), C(absent) and C(query) need no definition.
 options:
   directory:
     description: The instance's directory.
@@ -21,7 +22,7 @@ options:
   state:
     description: The state that is asked for.
     type: str
-    choices: [started, restarted, defined, stopped, absent, query]
+    choices: [started, restarted, defined, exported, stopped, absent, query]
     required: true
   definition:
     description: The catalogue of services, what they share, and the images of their environments.
@@ -102,8 +103,6 @@ import contextlib
 import datetime
 import json
 import os
-import shutil
-import subprocess
 import time
 import urllib.parse
 from collections.abc import Callable, Iterable
@@ -113,6 +112,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import locked, read_json, report_progress, write_private
+from ansible.module_utils.gaiaflow_build import Refused, has_buildkit, package_index
 from ansible.module_utils.gaiaflow_catalogue import expand, fill_in
 from ansible.module_utils.gaiaflow_container import (
     DIRECTORY_LABEL,
@@ -129,6 +129,8 @@ from ansible.module_utils.gaiaflow_container import (
 from ansible.module_utils.gaiaflow_engine import Engine, EngineError
 from ansible.module_utils.gaiaflow_health import answers
 
+# Not services.json, from which the native runtime may still be running.
+DEFINITIONS = "containers.json"
 POLL_SECONDS = 0.25
 LOG_LINES = 15
 # A container that the engine has had to start this often within one start is not going to come up.
@@ -155,7 +157,7 @@ class Stack:
         if definition:
             definition = {**definition, "services": expand(definition["services"], definition["bases"], "docker")}
             del definition["bases"]
-        self.definition = definition or read_json(self.directory / "config" / "services.json")
+        self.definition = definition or read_json(self.directory / "config" / DEFINITIONS)
         record = read_json(self.directory / "instance.json")
         self.place = Place(
             self.directory, record.get("containers", ""), owner(self.engine), module.params["stop_timeout"]
@@ -274,7 +276,7 @@ def write_definitions(stack: Stack) -> list[str]:
         written = [write(stack, stack.place.private(name) / file, text) for file, text in files.items()]
         changed += [name] * any(written)
     text = json.dumps({key: value for key, value in stack.definition.items() if key != "images"}, indent=2) + "\n"
-    services = stack.directory / "config" / "services.json"
+    services = stack.directory / "config" / DEFINITIONS
     if not stack.module.check_mode and (not services.exists() or services.read_text() != text):
         write_private(services, text)
     return changed
@@ -320,15 +322,19 @@ def own_credentials(entry: dict[str, Any], credentials: dict[str, Any]) -> dict[
 
 
 def make_directories(stack: Stack, container: Container) -> None:
-    """Makes the directories that the container writes to, its user's own; what root left in them included."""
-    user_id, group_id = map(int, stack.place.user.split(":"))
+    """Makes the directories that the container is going to see."""
     for source in map(Path, container.mounts):
-        workspace = str(source) == stack.definition["working_directory"]
         if stack.directory / "data" in source.parents or source == stack.directory / "workspace":
             source.mkdir(parents=True, exist_ok=True)
-        if os.geteuid() == 0 and stack.directory in source.parents:
+
+
+def hand_over(stack: Stack, container: Container) -> None:
+    """Lets the container's user write to what it sees of root's; not before the runtime of before has ended."""
+    user_id, group_id = map(int, stack.place.user.split(":"))
+    for source in map(Path, container.mounts) if os.geteuid() == 0 else ():
+        if stack.directory in source.parents:
             give(source, user_id, group_id)
-        elif os.geteuid() == 0 and workspace:
+        elif str(source) == stack.definition["working_directory"]:
             share_with_group(source)
 
 
@@ -375,11 +381,12 @@ def examine(stack: Stack) -> dict[str, Any]:
             difference.setdefault("definition", ("another", "the catalogue's"))
         if difference:
             found[one.service] = difference
+    index = package_index("") if to_build else {}
     network = not any(one["Name"] == stack.place.prefix for one in stack.own("networks"))
     known = {stack.name_of(name) for name in stack.entries}
     to_remove = [name for one in stack.own("containers/json") if (name := one["Names"][0].lstrip("/")) not in known]
     return {
-        "to_build": [{**image, "labels": {"gaiaflow.image": image["name"].partition(":")[0]}} for image in to_build],
+        "to_build": [as_build(image, index) for image in to_build],
         "to_pull": [name for name, image in images.items() if not image and name not in built],
         "to_create": [options(one) for one in containers if one.service in found or network],
         "to_remove": to_remove,
@@ -390,8 +397,14 @@ def examine(stack: Stack) -> dict[str, Any]:
         },
         "differences": {name: {what: list(pair) for what, pair in one.items()} for name, one in found.items()},
         "to_define": bool(to_build or found or network or to_remove),
-        "buildx": bool(to_build) and has_buildx(),
+        "buildx": bool(to_build) and has_buildkit(stack.engine.get("/version")["ApiVersion"]),
     }
+
+
+def as_build(image: dict[str, Any], index: dict[str, str]) -> dict[str, Any]:
+    """What a build is told of an image: where packages come from makes no other image of it."""
+    labels = {"gaiaflow.image": image["name"].partition(":")[0]}
+    return {**image, "args": {**image["args"], **index}, "labels": labels}
 
 
 def difference_of(
@@ -404,12 +417,6 @@ def difference_of(
         return {"image": (present["Image"], container.image)}
     found: dict[str, tuple[Any, Any]] = differences(container, present, image)
     return found
-
-
-def has_buildx() -> bool:
-    """Whether the Docker command line builds with BuildKit."""
-    docker = shutil.which("docker")
-    return bool(docker) and not subprocess.run([docker, "buildx", "version"], capture_output=True).returncode  # type: ignore[list-item]
 
 
 def as_diff(examined: dict[str, Any]) -> list[dict[str, str]]:
@@ -450,7 +457,7 @@ def start_containers(stack: Stack, names: list[str]) -> bool:
     present = stack.inspect(names)
     down = [name for name in names if not present[name]["State"]["Running"]]
     for name in down:
-        make_directories(stack, stack.container(name))
+        hand_over(stack, stack.container(name))
     parallel(lambda name: stack.engine.post(f"/containers/{stack.name_of(name)}/start"), down)
     return bool(down)
 
@@ -606,7 +613,6 @@ def defined(stack: Stack) -> dict[str, Any]:
         "changed": False,
         "diff": as_diff(examined),
         "compose": compose(stack.place.prefix, [stack.container(name) for name in stack.selected()]),
-        "endpoints": endpoints(stack),
     }
     if module.check_mode:
         present = stack.inspect(stack.selected())
@@ -615,16 +621,18 @@ def defined(stack: Stack) -> dict[str, Any]:
             **result,
             "changed": examined["to_define"] or state == "restarted" or (state == "started" and bool(down)),
         }
-    if examined["to_define"] or state == "defined":
-        for name in stack.selected():
-            make_directories(stack, stack.container(name))
+    for name in stack.selected():
+        make_directories(stack, stack.container(name))
+        if state == "exported":
+            hand_over(stack, stack.container(name))
+    if examined["to_define"] or state in {"defined", "exported"}:
         return {**result, "changed": False}
     changed = state == "restarted" and stop_containers(stack, stack.asked_for())
     changed = start_containers(stack, stack.selected()) or changed
     wait_until_healthy(stack, stack.selected(), module.params["start_timeout"])
     if module.params["purge"]:
         remove_unused_images(stack.engine)
-    return {**result, "changed": changed}
+    return {**result, "changed": changed, "endpoints": endpoints(stack)}
 
 
 def stopped(stack: Stack) -> bool:
@@ -649,7 +657,7 @@ def bring_to(stack: Stack) -> dict[str, Any]:
 
 def main() -> None:
     """Runs the module."""
-    states = ["started", "restarted", "defined", "stopped", "absent", "query"]
+    states = ["started", "restarted", "defined", "exported", "stopped", "absent", "query"]
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
@@ -673,6 +681,8 @@ def main() -> None:
     except Failed as error:
         hint = "`gaiaflow-setup logs NAME` shows its whole log; the other services were left as they are."
         module.fail_json(msg=str(error), details=error.details, hint=hint)
+    except Refused as refusal:
+        module.fail_json(msg=str(refusal), hint=refusal.hint)
     except PermissionError as error:
         module.fail_json(
             msg=f"This user may not talk to the Docker engine at {module.params['docker_socket']} ({error.strerror}).",

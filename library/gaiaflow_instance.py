@@ -25,9 +25,10 @@ options:
   state:
     description:
       - C(present) makes what is missing; C(query) only reads.
-      - C(carried) notes that the data of the runtime of before has been carried over.
+      - C(left) notes that the runtime of before has been left for C(runtime), and C(carried) that its data has been
+        brought along.
     type: str
-    choices: [present, query, carried]
+    choices: [present, query, left, carried]
     default: present
   project:
     description: Directory of the project whose DAGs the instance runs; empty keeps what is recorded.
@@ -95,6 +96,10 @@ site_packages:
   description: The directory of each environment's packages by name.
   returned: when the state is present
   type: dict
+leaves:
+  description: The runtime that has to be left first, or nothing.
+  returned: when the state is present
+  type: str
 to_make:
   description: Whether an environment was missing.
   returned: when the state is present
@@ -120,6 +125,8 @@ from ansible.module_utils.gaiaflow_container import published_ports
 from ansible.module_utils.gaiaflow_engine import SOCKET, Engine
 from ansible.module_utils.gaiaflow_environments import Failed, describe_all, ensure, image_of, project_dependencies
 
+# What each runtime keeps of the services that it runs.
+DEFINITIONS = {"native": "services.json", "docker": "containers.json"}
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 PORT_RANGE = range(1, 65536)
 # SeaweedFS listens for gRPC this far above these ports.
@@ -356,11 +363,16 @@ def make_record(module: AnsibleModule, record: dict[str, Any], directory: Path, 
 
 
 def choose_runtime(asked: str, record: dict[str, Any]) -> dict[str, str]:
-    """The runtime, and the one of before as long as data has to be carried over from it."""
+    """The runtime, and the one whose data is still to be brought along."""
     before = record.get("runtime", "")
     wanted = asked or before or "native"
-    origin = record.get("carry_from", "") if before == wanted else before
-    return {"runtime": wanted, "carry_from": "" if origin == wanted else origin}
+    return {"runtime": wanted, "carry_from": record.get("carry_from", "") if before == wanted else ""}
+
+
+def runtime_to_leave(record: dict[str, Any], wanted: str, directory: Path) -> str:
+    """The runtime that has to be left for the one that is wanted, or nothing; one that never came to run is not."""
+    before: str = record.get("runtime", "")
+    return before if before not in ("", wanted) and (directory / "config" / DEFINITIONS[before]).exists() else ""
 
 
 def ensure_instance(module: AnsibleModule, home: Path, directory: Path) -> dict[str, Any]:
@@ -370,22 +382,27 @@ def ensure_instance(module: AnsibleModule, home: Path, directory: Path) -> dict[
     path = directory / "instance.json"
     before = read_json(path)
     if module.params["state"] == "query":
-        definition = read_json(directory / "config" / "services.json")
         record = {"runtime": "native", **before} if before else {}
+        definition = read_json(directory / "config" / DEFINITIONS[record["runtime"]]) if before else {}
         return {"changed": False, "record": record, "environments": definition.get("environments", {})}
-    if module.params["state"] == "carried":
-        write_private(path, json.dumps({**before, "carry_from": ""}, indent=2) + "\n")
-        return {"changed": True, "record": {**before, "carry_from": ""}}
+    if module.params["state"] in {"left", "carried"}:
+        left = module.params["state"] == "left"
+        noted = {"runtime": module.params["runtime"], "carry_from": before["runtime"]} if left else {"carry_from": ""}
+        write_private(path, json.dumps({**before, **noted}, indent=2) + "\n")
+        return {"changed": True, "record": {**before, **noted}}
     wanted = make_record(module, before, directory, home)
+    leaves = runtime_to_leave(before, wanted["runtime"], directory)
+    # The runtime of before is on record until it has been left: nobody may lose sight of what still runs.
+    kept = {**wanted, "runtime": leaves, "carry_from": before.get("carry_from", "")} if leaves else wanted
     if not module.check_mode:
         make_directories(directory, Path(wanted["sockets"]))
     changed = keep_credentials(directory / "credentials.json", module.check_mode)
-    if wanted != before:
+    if kept != before:
         changed = True
         if not module.check_mode:
-            write_private(path, json.dumps(wanted, indent=2) + "\n")
+            write_private(path, json.dumps(kept, indent=2) + "\n")
     diff = {"before": json.dumps(before, indent=2) + "\n", "after": json.dumps(wanted, indent=2) + "\n"}
-    return {"changed": changed, "record": wanted, "diff": diff}
+    return {"changed": changed, "record": wanted, "leaves": leaves, "diff": diff}
 
 
 def provide_psutil(module: AnsibleModule, home: Path) -> None:
@@ -436,7 +453,7 @@ def main() -> None:
         argument_spec={
             "home": {"type": "path", "required": True},
             "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "query", "carried"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "query", "left", "carried"], "default": "present"},
             "project": {"type": "str", "default": ""},
             "default_ports": {"type": "dict", "required": True},
             "port_overrides": {"type": "dict", "default": {}},

@@ -73,9 +73,12 @@ def client(module: AnsibleModule) -> Any:
 
 
 def keys_in(s3: Any, bucket: str) -> list[str]:
-    """The names of all objects of the bucket."""
+    """The names of all objects of the bucket; none where MLflow has not come so far as to make it."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-    return [one["Key"] for page in pages for one in page.get("Contents", [])]
+    try:
+        return [one["Key"] for page in pages for one in page.get("Contents", [])]
+    except s3.exceptions.NoSuchBucket:
+        return []
 
 
 def export(s3: Any, bucket: str, directory: Path) -> int:

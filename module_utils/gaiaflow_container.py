@@ -278,10 +278,17 @@ def published_ports(engine: Engine) -> dict[int, tuple[str, str]]:
     found = {}
     with contextlib.suppress(OSError):
         for container in engine.get("/containers/json"):
-            for port in container["Ports"]:
-                name = container["Names"][0].lstrip("/")
-                found[port.get("PublicPort")] = (name, (container["Labels"] or {}).get(DIRECTORY_LABEL, ""))
+            holder = (container["Names"][0].lstrip("/"), (container["Labels"] or {}).get(DIRECTORY_LABEL, ""))
+            ports = {port["PublicPort"] for port in container["Ports"] if "PublicPort" in port}
+            # One that is just being started again is listed without its ports.
+            found.update(dict.fromkeys(ports or bound_ports(engine, container["Id"]), holder))
     return found
+
+
+def bound_ports(engine: Engine, container: str) -> set[int]:
+    """The ports of this machine that a container is to have."""
+    bindings = engine.get(f"/containers/{container}/json")["HostConfig"]["PortBindings"] or {}
+    return {int(one["HostPort"]) for those in bindings.values() for one in those or [] if one["HostPort"]}
 
 
 # ---- For Compose

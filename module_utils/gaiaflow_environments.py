@@ -92,16 +92,10 @@ def image_of(name: str, files: Path, dependencies: tuple[str, ...], base_image: 
     sources += sorted((files / "programs").glob("*.py"))
     content = "\n".join([*(source.read_text() for source in sources), *arguments.values()])
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
-    # Where packages come from makes no other image of it.
-    index = {
-        variable: value
-        for variable, setting in (("UV_DEFAULT_INDEX", "index_url"), ("PIP_INDEX_URL", "index_url"))
-        if (value := os.environ.get(variable) or pip_setting(setting))
-    }
     return {
         "name": f"gaiaflow/{name}:{digest}",
         "dockerfile": str(dockerfile.relative_to(files)),
-        "args": {**arguments, **index},
+        "args": arguments,
     }
 
 
@@ -202,7 +196,8 @@ def make_all(missing: list[Environment], uv: str, settings: dict[str, str], whee
 def remove_unused(root: Path, environments: list[Environment]) -> None:
     """Removes the environments that no instance's definition names any more."""
     used = {environment.directory.name for environment in environments}
-    for definition in (root.parent / "instances").glob("*/config/services.json"):
+    instances = root.parent / "instances"
+    for definition in (*instances.glob("*/config/services.json"), *instances.glob("*/config/containers.json")):
         used.update(Path(path).name for path in read_json(definition).get("environments", {}).values())
     for directory in root.iterdir():
         if directory.is_dir() and directory.name not in used:

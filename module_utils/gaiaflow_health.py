@@ -28,12 +28,12 @@ def get(url: str) -> bytes:
 
 
 def bucket_answers(port: int, bucket: str, keys: dict[str, str]) -> bool:
-    """Whether the S3 server lets us, with our keys, list the bucket."""
+    """Whether the S3 server lets us, with our keys, list the bucket, or the buckets where none is named."""
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
-    url = f"http://127.0.0.1:{port}/{bucket}?list-type=2&max-keys=1"
+    url = f"http://127.0.0.1:{port}/" + (f"{bucket}?list-type=2&max-keys=1" if bucket else "")
     request = AWSRequest("GET", url, headers={"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
     SigV4Auth(Credentials(keys["access_key"], keys["secret_key"]), "s3", "us-east-1").add_auth(request)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -36,6 +36,13 @@ def module() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
+def building() -> ModuleType:
+    """What the stack's images and a project's share."""
+    load_shared()
+    return importlib.import_module("ansible.module_utils.gaiaflow_build")
+
+
+@pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project as the template makes it."""
     return generate(tmp_path_factory.mktemp("project"), "wine-tasting", project_name="Wine tasting")
@@ -48,12 +55,12 @@ def project(template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: ModuleType) -> Path:
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, building: ModuleType) -> Path:
     """The home of a user whose uv and pip have no settings."""
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL", "PIP_CONFIG_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(module, "UV_CONFIGURATIONS", ("~/.config/uv/uv.toml",))
+    monkeypatch.setattr(building, "UV_CONFIGURATIONS", ("~/.config/uv/uv.toml",))
     return tmp_path
 
 
@@ -143,8 +150,8 @@ def test_dockerignore_decides(module: ModuleType, project: Path) -> None:
 URL = "https://packages.example/simple"
 
 
-def test_without_settings_none_is_named(module: ModuleType, no_settings: Path) -> None:
-    assert module.package_index("") == {}
+def test_without_settings_none_is_named(building: ModuleType, no_settings: Path) -> None:
+    assert building.package_index("") == {}
 
 
 @pytest.mark.parametrize(
@@ -156,23 +163,23 @@ def test_without_settings_none_is_named(module: ModuleType, no_settings: Path) -
     ],
 )
 def test_the_users_settings_hold(
-    module: ModuleType, no_settings: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str
+    building: ModuleType, no_settings: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str
 ) -> None:
     (no_settings / file).parent.mkdir(parents=True)
     (no_settings / file).write_text(text)
     if "pip" in file:
         monkeypatch.setenv("PIP_CONFIG_FILE", str(no_settings / file))
-    assert module.package_index("") == {"PIP_INDEX_URL": URL, "UV_DEFAULT_INDEX": URL}
-    assert module.package_index("https://mine.example")["UV_DEFAULT_INDEX"] == "https://mine.example"
+    assert building.package_index("") == {"PIP_INDEX_URL": URL, "UV_DEFAULT_INDEX": URL}
+    assert building.package_index("https://mine.example")["UV_DEFAULT_INDEX"] == "https://mine.example"
 
 
-def test_a_directory_is_no_index_for_a_build(module: ModuleType, no_settings: Path) -> None:
-    assert module.package_index("file:///srv/packages") == {}
+def test_a_directory_is_no_index_for_a_build(building: ModuleType, no_settings: Path) -> None:
+    assert building.package_index("file:///srv/packages") == {}
 
 
-def test_a_password_is_refused_and_not_shown(module: ModuleType, no_settings: Path) -> None:
-    with pytest.raises(module.Refused) as refused:
-        module.package_index("https://me:s3cret@packages.example/simple")
+def test_a_password_is_refused_and_not_shown(building: ModuleType, no_settings: Path) -> None:
+    with pytest.raises(building.Refused) as refused:
+        building.package_index("https://me:s3cret@packages.example/simple")
     assert "packages.example" in str(refused.value) and "s3cret" not in str(refused.value) + refused.value.hint
 
 
@@ -227,9 +234,9 @@ API = {"msg": f"Error building wine/wine - code: 127, message: {COMMAND}, logs: 
 
 
 @pytest.mark.parametrize(("failure", "step"), [(BUILDKIT, "[package 2/3] RUN make"), (API, "2/2 : RUN make")])
-def test_the_step_that_failed_is_named(module: ModuleType, failure: dict[str, str], step: str) -> None:
-    output = module.last_step(module.output_of(failure))
-    refusal = module.explain(failure, output, "wine/wine:1", "base:1")
+def test_the_step_that_failed_is_named(building: ModuleType, failure: dict[str, str], step: str) -> None:
+    output = building.last_step(building.output_of(failure))
+    refusal = building.explain(failure, output, "wine/wine:1", "base:1")
     assert f"wine/wine:1 couldn't be built: step {step} of the Dockerfile failed" in str(refusal)
     assert any(line.endswith("make: not found") for line in output)
     assert not any("FROM x" in line for line in output), "only what the failed step printed"
@@ -246,9 +253,9 @@ def test_the_step_that_failed_is_named(module: ModuleType, failure: dict[str, st
         ("something that nobody knows", "something that nobody knows"),
     ],
 )
-def test_the_cause_is_named(module: ModuleType, output: str, named: str) -> None:
+def test_the_cause_is_named(building: ModuleType, output: str, named: str) -> None:
     for failure in ({"msg": "Building failed", "stderr": output}, {"msg": f"{output}, logs: []"}, {"msg": output}):
-        refusal = module.explain(failure, module.last_step(module.output_of(failure)), "wine/wine:1", "base:1")
+        refusal = building.explain(failure, building.last_step(building.output_of(failure)), "wine/wine:1", "base:1")
         if failure.get("stderr") and "nobody" in named:
             assert "Building failed" in str(refusal)
         else:

@@ -26,6 +26,8 @@ FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="gaiaflow jupyter" \
       org.opencontainers.image.description="JupyterLab with a project's dependencies"
 COPY --from=build /opt/gaiaflow /opt/gaiaflow
+# The stack's directories appear at their own places, which for root's stack are below this one.
+RUN chmod 0711 /root
 ENV PATH=/opt/gaiaflow/environment/bin:$PATH HOME=/tmp
 # Any user id will do, and the stack gives that of its owner; group 0 as with other images of which this is true.
 USER 50000:0

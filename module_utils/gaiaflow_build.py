@@ -1,0 +1,130 @@
+"""Building images on a Docker engine: where packages come from, with what it is built, and why it failed."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible.module_utils.gaiaflow_environments import pip_setting
+
+# The first API of an engine that has BuildKit.
+BUILDKIT_API = (1, 39)
+# Where Docker's command line looks for plugins, after the user's own.
+PLUGINS = tuple(
+    f"{root}/docker/cli-plugins" for root in ("/usr/local/lib", "/usr/local/libexec", "/usr/lib", "/usr/libexec")
+)
+UV_CONFIGURATIONS = ("~/.config/uv/uv.toml", "/etc/uv/uv.toml")
+
+NO_DISK = re.compile(r"no space left on device", re.IGNORECASE)
+NO_BASE = re.compile(
+    r"> \[internal\] load metadata for|pull access denied|manifest unknown|failed to resolve source metadata"
+    r"|error getting credentials|Get \"https://[^\"]*/v2/",
+    re.IGNORECASE,
+)
+# How BuildKit names the step that failed, and the engine's own builder each step.
+STEP = re.compile(r"(?: > (?=\[)|Step (?=\d+/\d+ : ))(.*?):?")
+
+
+class Refused(Exception):
+    """The image cannot be built from what is there."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+# ---- Where packages come from
+
+
+def package_index(given: str) -> dict[str, str]:
+    """The build's arguments that name the package index; a directory of this machine is none for a build."""
+    index = given or os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL") or uv_setting()
+    index = index or pip_setting("index_url") or ""
+    address = urlsplit(index)
+    if address.password or address.username:
+        raise Refused(
+            f"The package index at {address.hostname} has a user or a password in its address, which a build would keep"
+            " in its cache.",
+            "Name one without in UV_DEFAULT_INDEX; for a project's image also by -e project_image_index=URL.",
+        )
+    return {"PIP_INDEX_URL": index, "UV_DEFAULT_INDEX": index} if address.scheme in ("http", "https") else {}
+
+
+def uv_setting() -> str:
+    """The default index in uv's configuration."""
+    for path in (Path(one).expanduser() for one in UV_CONFIGURATIONS):
+        try:
+            content = tomllib.loads(path.read_text())
+        except (OSError, tomllib.TOMLDecodeError):
+            continue
+        defaults = [one["url"] for one in content.get("index", []) if one.get("default")]
+        if defaults or "index-url" in content:
+            return str(defaults[0] if defaults else content["index-url"])
+    return ""
+
+
+# ---- The builder
+
+
+def has_buildkit(api: str) -> bool:
+    """Whether the engine has BuildKit, and Docker's command line the plugin that speaks to it."""
+    own = os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"
+    has_plugin = any(os.access(f"{one}/docker-buildx", os.X_OK) for one in (f"{own}/cli-plugins", *PLUGINS))
+    return has_plugin and bool(shutil.which("docker")) and tuple(map(int, api.split("."))) >= BUILDKIT_API
+
+
+# ---- A build that failed
+
+
+def output_of(failure: dict[str, Any]) -> list[str]:
+    """What a builder printed; community.docker.docker_image has it as a list in its message."""
+    _, separator, logs = str(failure.get("msg", "")).partition(", logs: ")
+    try:
+        lines = (
+            ast.literal_eval(logs) if separator else str(failure.get("stderr") or failure.get("msg", "")).splitlines()
+        )
+    except (SyntaxError, ValueError):
+        lines = [logs]
+    # What a program printed in colours is read without them.
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for text in lines for line in str(text).splitlines()]
+
+
+def last_step(output: list[str]) -> list[str]:
+    """The output from the step on that failed; all of it where no step had begun."""
+    begun = [number for number, line in enumerate(output) if STEP.fullmatch(line)]
+    return output[begun[-1] :] if begun else output
+
+
+def explain(failure: dict[str, Any], output: list[str], image: str, base: str) -> Refused:
+    """What went wrong, as people need to read it."""
+    said = str(failure.get("msg", "")).partition(", logs: ")[0]
+    text = "\n".join([*output, said])
+    if NO_DISK.search(text):
+        return Refused(
+            f"{image} couldn't be built: the disk is full where the Docker engine keeps its images.",
+            "See `docker system df`; `docker builder prune` removes what only makes builds faster.",
+        )
+    if NO_BASE.search(text):
+        return Refused(
+            f"{image} couldn't be built: its base image {base} is not here and can't be pulled.",
+            f"Try `docker pull {base}`; or name another one: -e base_image=IMAGE.",
+        )
+    step = STEP.fullmatch(output[0]) if output else None
+    return Refused(
+        f"{image} couldn't be built: " + (f"step {step[1]} of the Dockerfile failed." if step else said),
+        "Correct what the end of its output complains of, and run this again. An image built before is still there.",
+    )
+
+
+def explain_pull(failure: dict[str, Any], image: str) -> Refused:
+    """Why an image that isn't built here could not be had."""
+    return Refused(
+        f"The image {image} is not here and can't be pulled: {failure.get('msg', '')}",
+        f"Try `docker pull {image}`; a mirror's or another is named by -e postgres_image=IMAGE or -e s3_image=IMAGE.",
+    )
