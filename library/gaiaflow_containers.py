@@ -696,7 +696,7 @@ def main() -> None:
             hint="`gaiaflow-setup workstation` installs and starts one; `--runtime native` needs none.",
         )
     except (OSError, ValueError) as error:
-        module.fail_json(msg=f"{type(error).__name__}: {error}")
+        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -32,8 +32,19 @@ PREPARED = '{preparation}; exec "$0" "$@"'
 
 
 def byte_number(size: str) -> int:
-    """The number of bytes of a size such as `512m` or `2g`."""
-    return int(size[:-1]) * UNITS[size[-1].lower()] if size[-1:].lower() in UNITS else int(size)
+    """The number of bytes of a size such as `512m` or `2g`.
+
+    Args:
+        size: The size.
+
+    Raises:
+        ValueError: It is none.
+    """
+    unit = UNITS.get(size[-1:].lower(), 1)
+    digits = size[:-1] if unit > 1 else size
+    if not digits.isdigit():
+        raise ValueError(f"{size!r} is no size of memory: those are like 512m and 2g (mlops_task_memory).")
+    return int(digits) * unit
 
 
 @dataclass(frozen=True)
