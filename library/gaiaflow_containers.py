@@ -111,7 +111,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gaiaflow import locked, read_json, report_progress, write_private
+from ansible.module_utils.gaiaflow import ServiceFailed, locked, read_json, report_progress, write_private
 from ansible.module_utils.gaiaflow_build import Refused, has_buildkit, package_index
 from ansible.module_utils.gaiaflow_catalogue import expand, fill_in
 from ansible.module_utils.gaiaflow_container import (
@@ -136,14 +136,6 @@ LOG_LINES = 15
 # A container that the engine has had to start this often within one start is not going to come up.
 MOST_RESTARTS = 4
 NOT_FOUND = 404
-
-
-class Failed(Exception):
-    """A service did not reach its state; carries the end of its log."""
-
-    def __init__(self, message: str, details: str = "") -> None:
-        super().__init__(message)
-        self.details = details
 
 
 class Stack:
@@ -478,7 +470,7 @@ def wait_until_healthy(stack: Stack, names: list[str], timeout: int) -> None:
         if answered:
             report_progress(f"healthy {len(names) - len(waiting)}/{len(names)}; waiting for {', '.join(waiting)}")
         if time.monotonic() > deadline:
-            raise Failed(f"{waiting[0]} is not healthy after {timeout} s.", stack.log_end(waiting[0]))
+            raise ServiceFailed(f"{waiting[0]} is not healthy after {timeout} s.", stack.log_end(waiting[0]))
         time.sleep(POLL_SECONDS)
 
 
@@ -491,10 +483,10 @@ def unhealthy(stack: Stack, present: dict[str, dict[str, Any]]) -> list[str]:
 def refuse_hopeless(stack: Stack, name: str, found: dict[str, Any] | None, restarts: int) -> None:
     """Fails at once for a service that keeps ending."""
     if found is None:
-        raise Failed(f"The container of {name} was removed while it started.")
+        raise ServiceFailed(f"The container of {name} was removed while it started.")
     if found["RestartCount"] - restarts >= MOST_RESTARTS or found["State"]["Status"] in {"exited", "dead"}:
         reason = "runs out of its memory" if found["State"].get("OOMKilled") else "ends as soon as it has started"
-        raise Failed(f"{name} {reason}.", stack.log_end(name))
+        raise ServiceFailed(f"{name} {reason}.", stack.log_end(name))
 
 
 def healthy(stack: Stack, name: str, found: dict[str, Any]) -> bool:
@@ -678,7 +670,7 @@ def main() -> None:
             module.exit_json(**bring_to(stack))
         with locked(stack.directory / ".lock"):
             module.exit_json(**bring_to(stack))
-    except Failed as error:
+    except ServiceFailed as error:
         hint = "`gaiaflow-setup logs NAME` shows its whole log; the other services were left as they are."
         module.fail_json(msg=str(error), details=error.details, hint=hint)
     except Refused as refusal:

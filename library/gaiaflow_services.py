@@ -85,7 +85,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, locked, read_json, report_progress, write_private
+from ansible.module_utils.gaiaflow import (
+    INSTANCE_VARIABLE,
+    ServiceFailed,
+    locked,
+    read_json,
+    report_progress,
+    write_private,
+)
 from ansible.module_utils.gaiaflow_catalogue import expand
 from ansible.module_utils.gaiaflow_health import answers
 
@@ -100,14 +107,6 @@ LOG_LINES = 15
 MOST_STARTS = 4
 UP_STATES = {"STARTING", "RUNNING"}
 DOWN_STATES = {"STOPPED", "EXITED", "FATAL"}
-
-
-class Failed(Exception):
-    """A service did not reach its state; carries the end of its log."""
-
-    def __init__(self, message: str, details: str = "") -> None:
-        super().__init__(message)
-        self.details = details
 
 
 @dataclass(frozen=True)
@@ -357,11 +356,11 @@ def start_supervisor(stack: Stack) -> None:
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", configuration]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/")
     if done.returncode:
-        raise Failed("supervisord did not start.", done.stdout + done.stderr)
+        raise ServiceFailed("supervisord did not start.", done.stdout + done.stderr)
     deadline = time.monotonic() + 10
     while not stack.supervised():
         if time.monotonic() > deadline:
-            raise Failed("supervisord started but does not answer.", stack.log_end("supervisord"))
+            raise ServiceFailed("supervisord started but does not answer.", stack.log_end("supervisord"))
         time.sleep(0.02)
 
 
@@ -406,14 +405,14 @@ def wait_until_healthy(stack: Stack, services: list[Service], timeout: int) -> N
             names = ", ".join(one.name for one in waiting)
             report_progress(f"healthy {len(services) - len(waiting)}/{len(services)}; waiting for {names}")
         if time.monotonic() > deadline:
-            raise Failed(f"{waiting[0].name} is not healthy after {timeout} s.", stack.log_end(waiting[0].name))
+            raise ServiceFailed(f"{waiting[0].name} is not healthy after {timeout} s.", stack.log_end(waiting[0].name))
         time.sleep(POLL_SECONDS)
 
 
 def refuse_hopeless(stack: Stack, service: Service, process: dict[str, Any], starts: int) -> None:
     """Fails at once for a service that keeps ending."""
     if process["statename"] == "FATAL" or starts >= MOST_STARTS:
-        raise Failed(f"{service.name} ends as soon as it has started.", stack.log_end(service.name))
+        raise ServiceFailed(f"{service.name} ends as soon as it has started.", stack.log_end(service.name))
 
 
 def started(stack: Stack, names: list[str], start_timeout: int, stop_timeout: int) -> bool:
@@ -479,7 +478,7 @@ def stop_together(stack: Stack, names: list[str], timeout: int) -> bool:
     report_progress(f"stopping {', '.join(up)}")
     # supervisord itself kills the group of one that does not end in time.
     if not wait_for(lambda: all_down(stack, up), timeout + 10):
-        raise Failed(f"{', '.join(up)} did not stop within {timeout + 10} s.")
+        raise ServiceFailed(f"{', '.join(up)} did not stop within {timeout + 10} s.")
     return True
 
 
@@ -584,7 +583,7 @@ def main() -> None:
             if state != "stopped":
                 result["endpoints"] = endpoints(stack)
             module.exit_json(**result)
-    except Failed as error:
+    except ServiceFailed as error:
         module.fail_json(
             msg=str(error),
             details=error.details,

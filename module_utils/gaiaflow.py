@@ -14,6 +14,14 @@ from typing import Any
 INSTANCE_VARIABLE = "GAIAFLOW_INSTANCE_DIRECTORY"
 
 
+class ServiceFailed(Exception):
+    """A service did not reach its state; carries the end of its log."""
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[int]:
     """Holds an exclusive lock, and gives its descriptor; waits for a module of an interrupted run that still works.

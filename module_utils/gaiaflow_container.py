@@ -57,7 +57,7 @@ class Container:
         image: The image it is made from.
         user: User and group id.
         network: The instance's network.
-        memory: Its limit, as in `2g`.
+        memory: Its limit in bytes.
         mounts: Directories and files of the host: where each appears, and whether it can be written to.
         ports: Ports published on loopback.
         entrypoint: Instead of the image's, or empty.
@@ -75,7 +75,7 @@ class Container:
     image: str
     user: str
     network: str
-    memory: str
+    memory: int
     mounts: dict[str, tuple[str, bool]]
     ports: tuple[int, ...] = ()
     entrypoint: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ def describe(name: str, entry: dict[str, Any], images: dict[str, str], place: Pl
         image=images[entry["environment"]] if owned else entry["image"],
         user=place.user,
         network=place.prefix,
-        memory=entry["memory"],
+        memory=byte_number(entry["memory"]),
         mounts=mounts,
         ports=tuple(int(port) for port in entry.get("publish", [])),
         **({} if owned else foreign(entry)),
@@ -196,7 +196,7 @@ def options(container: Container) -> dict[str, Any]:
         ],
         "published_ports": [f"127.0.0.1:{port}:{port}" for port in container.ports],
         "networks": [{"name": container.network, "aliases": [container.service]}],
-        "memory": container.memory,
+        "memory": str(container.memory),
         "healthcheck": health if container.health else None,
         "stop_signal": container.stop_signal,
         "stop_timeout": container.stop_timeout,
@@ -234,7 +234,7 @@ def wanted_state(container: Container, image: dict[str, Any]) -> dict[str, Any]:
         "mounts": {target: [source, writable] for source, (target, writable) in container.mounts.items()},
         "ports": {f"{port}/tcp": [["127.0.0.1", str(port)]] for port in container.ports},
         "network": [container.network],
-        "memory": byte_number(container.memory),
+        "memory": container.memory,
         "restart policy": RESTART_POLICY,
         "log": [LOG["driver"], LOG["options"]],
         "capabilities": ["ALL"],
