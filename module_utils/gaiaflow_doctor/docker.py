@@ -7,12 +7,12 @@ import os
 import re
 import shutil
 import stat
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.gaiaflow_docker_config import read_config
+from ansible.module_utils.gaiaflow_dockerd import NotStarted, start_dockerd
 from ansible.module_utils.gaiaflow_doctor.core import CannotMend, Context, Finding, run, unknown, wrong
 
 INSTALL = "gaiaflow-setup workstation"
@@ -65,22 +65,36 @@ def service_command(context: Context, verb: str) -> list[str]:
 def start(context: Context, verb: str) -> str:
     """Starts or restarts the engine, and waits until it answers."""
     command = service_command(context, verb)
-    if command:
-        if command[0] == "systemctl":
-            # Otherwise systemd refuses an engine that failed a few times. A unit that isn't loaded fits a pattern, too.
-            run("systemctl", "reset-failed", "docker.*")
+    if not command:
+        start_without_init()
+    elif command[0] == "systemctl":
+        # Otherwise systemd refuses an engine that failed a few times. A unit that isn't loaded fits a pattern, too.
+        run("systemctl", "reset-failed", "docker.*")
         run(*command)
-    elif verb == "restart":
-        raise CannotMend("Nothing on this machine restarts services: end dockerd, and run this again.")
     else:
-        with Path("/var/log/docker.log").open("ab") as log:
-            subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        start_with_script(command)
     deadline = time.monotonic() + START_S
     while context.fresh().engine.state in ("down", "hangs"):
         if time.monotonic() > deadline:
             raise CannotMend(f"The engine doesn't answer after {START_S:.0f} s; its log says why.")
         time.sleep(0.2)
     return f"The Docker engine was {verb}ed."
+
+
+def start_with_script(command: list[str]) -> None:
+    """Starts the engine by its script, which raises limits first; a container or a small machine may forbid that."""
+    try:
+        run(*command)
+    except CannotMend:
+        start_without_init()
+
+
+def start_without_init() -> None:
+    """Starts the engine where no init does."""
+    try:
+        start_dockerd()
+    except NotStarted as error:
+        raise CannotMend(f"dockerd does not start: {str(error)[-200:]}") from error
 
 
 def look_for_settings(context: Context) -> Finding | None:
