@@ -117,6 +117,8 @@ from ansible.module_utils.gaiaflow_catalogue import expand, fill_in
 from ansible.module_utils.gaiaflow_container import (
     DIRECTORY_LABEL,
     ENVIRONMENT,
+    KEPT_UP,
+    LEFT_DOWN,
     PRIVATE,
     UNPRIVILEGED,
     Container,
@@ -373,6 +375,11 @@ def examine(stack: Stack) -> dict[str, Any]:
             difference.setdefault("definition", ("another", "the catalogue's"))
         if difference:
             found[one.service] = difference
+    unkept = {
+        name: restart_policy(one)
+        for name, one in present.items()
+        if name not in found and one["State"]["Running"] and restart_policy(one) != KEPT_UP
+    }
     index = package_index("") if to_build else {}
     network = not any(one["Name"] == stack.place.prefix for one in stack.own("networks"))
     known = {stack.name_of(name) for name in stack.entries}
@@ -388,6 +395,7 @@ def examine(stack: Stack) -> dict[str, Any]:
             "missing": network,
         },
         "differences": {name: {what: list(pair) for what, pair in one.items()} for name, one in found.items()},
+        "unkept": unkept,
         "to_define": bool(to_build or found or network or to_remove),
         "buildx": bool(to_build) and has_buildkit(stack.engine.get("/version")["ApiVersion"]),
     }
@@ -419,6 +427,8 @@ def as_diff(examined: dict[str, Any]) -> list[dict[str, str]]:
     after: dict[str, Any] = {
         name: {what: pair[1] for what, pair in one.items()} for name, one in examined["differences"].items()
     }
+    before.update({name: {"restart policy": policy} for name, policy in examined["unkept"].items()})
+    after.update({name: {"restart policy": KEPT_UP} for name in examined["unkept"]})
     after.update({image["name"]: "built" for image in examined["to_build"]})
     after.update(dict.fromkeys(examined["to_pull"], "pulled"))
     before.update(dict.fromkeys(examined["to_remove"], "present"))
@@ -447,11 +457,26 @@ def as_text(value: Any) -> str:
 def start_containers(stack: Stack, names: list[str]) -> bool:
     """Starts what is not up, all at once; tells whether there was anything to start."""
     present = stack.inspect(names)
+    kept = set_restart_policy(stack, present, KEPT_UP)
     down = [name for name in names if not present[name]["State"]["Running"]]
     for name in down:
         hand_over(stack, stack.container(name))
     parallel(lambda name: stack.engine.post(f"/containers/{stack.name_of(name)}/start"), down)
-    return bool(down)
+    return bool(kept or down)
+
+
+def restart_policy(found: dict[str, Any]) -> str:
+    """What the engine does when a container has ended."""
+    name: str = found["HostConfig"]["RestartPolicy"]["Name"]
+    return name
+
+
+def set_restart_policy(stack: Stack, present: dict[str, dict[str, Any]], policy: str) -> list[str]:
+    """Has the engine keep the containers up, or leave them down; returns those for which that is new."""
+    others = [name for name, found in present.items() if restart_policy(found) != policy]
+    wanted = {"RestartPolicy": {"Name": policy}}
+    parallel(lambda name: stack.engine.post(f"/containers/{stack.name_of(name)}/update", wanted), others)
+    return others
 
 
 def wait_until_healthy(stack: Stack, names: list[str], timeout: int) -> None:
@@ -510,6 +535,7 @@ def since(found: dict[str, Any]) -> float:
 def stop_containers(stack: Stack, names: list[str]) -> bool:
     """Stops the services, dependants before what they need; tells whether any was up."""
     present = stack.inspect(names)
+    set_restart_policy(stack, present, LEFT_DOWN)
     up = [name for name in names if name in present and present[name]["State"]["Status"] in {"running", "restarting"}]
     needed = {need for entry in stack.entries.values() for need in entry.get("needs", [])}
     if up:
@@ -611,7 +637,9 @@ def defined(stack: Stack) -> dict[str, Any]:
         down = [name for name in stack.selected() if not present.get(name, {}).get("State", {}).get("Running")]
         return {
             **result,
-            "changed": examined["to_define"] or state == "restarted" or (state == "started" and bool(down)),
+            "changed": examined["to_define"]
+            or state == "restarted"
+            or (state == "started" and bool(down or examined["unkept"])),
         }
     for name in stack.selected():
         make_directories(stack, stack.container(name))

@@ -23,7 +23,9 @@ ENVIRONMENT = "/opt/gaiaflow/environment"
 PASSWD = "/etc/passwd"
 # No root runs in a container. Other images of which any user id may run take this one, too; group 0 has no one else.
 UNPRIVILEGED = "50000:0"
-RESTART_POLICY = "unless-stopped"
+# While a service is wanted. A stopped one has none: unlike `unless-stopped`, that holds when the engine is killed, too,
+# as the next one then ends what it finds, and takes it for stopped on purpose.
+KEPT_UP, LEFT_DOWN = "always", "no"
 LOG = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
 SECOND = 1_000_000_000
 UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
@@ -235,7 +237,6 @@ def wanted_state(container: Container, image: dict[str, Any]) -> dict[str, Any]:
         "ports": {f"{port}/tcp": [["127.0.0.1", str(port)]] for port in container.ports},
         "network": [container.network],
         "memory": container.memory,
-        "restart policy": RESTART_POLICY,
         "log": [LOG["driver"], LOG["options"]],
         "capabilities": ["ALL"],
         "security": ["no-new-privileges:true"],
@@ -262,7 +263,6 @@ def present_state(found: dict[str, Any]) -> dict[str, Any]:
         },
         "network": sorted(found["NetworkSettings"]["Networks"]),
         "memory": host["Memory"],
-        "restart policy": host["RestartPolicy"]["Name"],
         "log": [host["LogConfig"]["Type"], host["LogConfig"]["Config"]],
         "capabilities": host["CapDrop"] or [],
         "security": host["SecurityOpt"] or [],
@@ -323,7 +323,7 @@ def compose(name: str, containers: list[Container]) -> dict[str, Any]:
             "pull_policy": "missing",
             "user": one.user,
             "init": True,
-            "restart": RESTART_POLICY,
+            "restart": "unless-stopped",
             "mem_limit": one.memory,
             "cap_drop": ["ALL"],
             "security_opt": ["no-new-privileges:true"],
