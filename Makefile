@@ -64,6 +64,8 @@ lint: $(READY)
 	ansible-lint
 	shellcheck gaiaflow-setup .ci/run tests/hosts/{build_image,build_base_images,build_service_images} \
 		tests/hosts/{debian_mirror,unpack_docker_plugins} roles/docker/files/*.sh tests/hosts/images/s3/curl
+	hadolint roles/mlops/files/images/*.Dockerfile tests/hosts/images/*/Dockerfile
+	sed 's/{{ cookiecutter.package_name }}/package/' template/*/Dockerfile | hadolint -
 
 lock: .venv/requirements.txt ## brings the lock files up to their inputs; UPGRADE=1 takes the newest versions allowed
 	@$(hand_over_pip_settings); for input in $(LOCKS); do \
