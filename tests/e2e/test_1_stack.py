@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
+from browser import browser_page, open_airflow, open_jupyter, open_minio, open_mlflow
 from stack import STACK_ALONE, SUMMARY, Airflow, Mlflow, Stack, objects, wait_until
 
 SERVICES = {
@@ -26,8 +27,6 @@ SERVICES = {
     "jupyter",
 }
 PACKAGE = "wine_project"
-BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-BROWSER_FLAGS += ["--disable-background-networking", "--disable-component-update"]
 
 
 @pytest.fixture(scope="session")
@@ -153,31 +152,11 @@ def test_generated_projects_own_tests_pass(stack: Stack, tmp_path: Path) -> None
 
 
 def test_pages_open_in_a_browser(stack: Stack, trained: str) -> None:
-    from playwright.sync_api import sync_playwright
-
-    browser_program = shutil.which("chromium") or shutil.which("google-chrome")
-    assert browser_program, "Chromium is needed: apt-get install chromium"
-    credentials = stack.credentials
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_program, args=BROWSER_FLAGS)
-        page = browser.new_page()
-        page.goto(stack.url("airflow"))
-        page.fill("input[name=username]", credentials["airflow"]["user"])
-        page.fill("input[name=password]", credentials["airflow"]["password"])
-        page.keyboard.press("Enter")
-        page.wait_for_url("**/", timeout=30000)
-        page.goto(stack.url("airflow", f"/dags/{PACKAGE}_example"))
-        page.wait_for_selector(f"text={PACKAGE}_example", timeout=30000)
-        page.goto(stack.url("mlflow", "/#/models"))
-        page.wait_for_selector(f"text={PACKAGE}", timeout=30000)
-        page.goto(stack.url("minio"))
-        page.fill("input[name=username]", credentials["minio"]["access_key"])
-        page.fill("input[name=password]", credentials["minio"]["secret_key"])
-        page.keyboard.press("Enter")
-        page.wait_for_selector("text=Buckets", timeout=30000)
-        page.goto(stack.url("jupyter", f"/lab?token={credentials['jupyter']['token']}"))
-        page.wait_for_selector(".jp-DirListing-itemText >> text=notebooks", timeout=60000)
-        browser.close()
+    with browser_page() as page:
+        open_airflow(page, stack, PACKAGE)
+        open_mlflow(page, stack, PACKAGE)
+        open_minio(page, stack)
+        open_jupyter(page, stack)
 
 
 def test_only_loopback_is_listened_on(stack: Stack) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import requests
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
+from browser import browser_page, open_airflow, open_jupyter, open_mlflow, run_notebook
 from stack import SUMMARY, Airflow, Mlflow, Stack, wait_until
 
 HERE = Path(__file__).parent
@@ -68,13 +72,13 @@ def artifact(stack: Stack) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack() -> Iterator[Stack]:
     """A stack in containers, started from nothing, with the example project."""
     if subprocess.run(["docker", "info"], capture_output=True).returncode:
         pytest.skip("no Docker engine answers here (docs/testing.md)")
     subprocess.run([HERE / "build_service_images"], check=True, capture_output=True)
-    root = tmp_path_factory.mktemp("a home")
-    # Containers of another user than root reach the project by its own place alone.
+    # In the user's home, as with a user: images have a directory of root's, too, and it may be closed.
+    root = Path(tempfile.mkdtemp(prefix="gaiaflow test ", dir=Path.home()))
     stack = Stack(home=root / "gaiaflow home", project=root / "corn-project", instance="boxes")
     new = [str(HERE.parents[1] / "gaiaflow-setup"), "new", "--no-input", "--output-dir", str(root)]
     subprocess.run([*new, "project_name=Corn Project"], check=True, capture_output=True)
@@ -84,6 +88,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     finally:
         if stack.directory.exists():
             stack.run("uninstall", "--yes")
+        shutil.rmtree(root)
 
 
 def test_a_second_start_changes_nothing_and_restarts_nothing(stack: Stack) -> None:
@@ -97,6 +102,16 @@ def test_a_second_start_changes_nothing_and_restarts_nothing(stack: Stack) -> No
 def test_the_example_trains_a_model_whose_artifact_is_in_s3(stack: Stack) -> None:
     Airflow(stack).run_dag(f"{PACKAGE}_example")
     assert len(artifact(stack)) > 1000
+
+
+def test_pages_open_and_notebooks_run_in_a_browser(stack: Stack) -> None:
+    with browser_page() as page:
+        open_airflow(page, stack, PACKAGE)
+        open_mlflow(page, stack, PACKAGE)
+        open_jupyter(page, stack)
+        # They read the model, and its artifacts from S3.
+        for notebook in ("mlflow_introduction.ipynb", "inference.ipynb"):
+            run_notebook(page, stack, notebook)
 
 
 def test_nobody_is_root_and_only_loopback_listens(stack: Stack) -> None:
@@ -147,6 +162,26 @@ def test_what_is_killed_comes_back(stack: Stack) -> None:
     assert len(artifact(stack)) > 1000
 
 
+def kill_engine_and_have_it_repaired(stack: Stack) -> None:
+    os.kill(int(Path("/var/run/docker.pid").read_text()), signal.SIGKILL)
+    command = [str(HERE.parents[1] / "gaiaflow-setup"), "doctor", "--fix", "--extra-vars"]
+    only = '{"doctor_only": ["docker_pid", "docker_daemon"]}'
+    subprocess.run([*command, only], env=stack.environment, check=True, capture_output=True)
+
+
+def test_a_killed_engine_comes_back_with_what_ran_on_it(stack: Stack) -> None:
+    if set(docker("ps", "--quiet", "--no-trunc").split()) != set(containers(stack, "{{.ID}}")):
+        pytest.skip("somebody else's containers run on this engine")
+    kill_engine_and_have_it_repaired(stack)
+    wait_until(lambda: all_healthy(stack), 120, "everything healthy again")
+    assert len(artifact(stack)) > 1000
+    stack.run("mlops", "--stop", "--service", "jupyter")
+    others = {name for name in containers(stack) if not name.endswith("-jupyter")}
+    kill_engine_and_have_it_repaired(stack)
+    wait_until(lambda: set(docker("ps", "--format", "{{.Names}}").split()) == others, 60, "all but what was stopped")
+    stack.run("mlops", "--start")
+
+
 def test_logs_are_those_of_the_containers(stack: Stack) -> None:
     assert "Uvicorn running" in stack.run("logs", "-n", "500", "mlflow").stdout
     assert {line["program"] for line in stack.json("logs", "-n", "2000", "airflow")["lines"]} >= {
@@ -193,8 +228,44 @@ def test_data_goes_along_to_the_other_runtime(stack: Stack) -> None:
     Airflow(stack).run_dag(f"{PACKAGE}_example")
 
 
+@pytest.mark.parametrize(
+    ("variable", "named"),
+    [
+        ("mlops_docker_socket=/nowhere/docker.sock", "/nowhere/docker.sock"),
+        ("mlops_postgres_image=postgres:0.0", "postgres:0.0"),
+        ("mlops_task_memory=lots", "lots"),
+    ],
+)
+def test_a_runtime_that_cannot_be_had_leaves_the_one_that_runs(stack: Stack, variable: str, named: str) -> None:
+    failed = stack.run("mlops", "--start", "--runtime", "docker", "-e", variable, ok=False)
+    assert named in failed.stderr + failed.stdout
+    assert stack.record["runtime"] == "native"
+    assert all_healthy(stack)
+
+
+def test_a_change_of_runtime_that_is_killed_is_completed_by_the_next(stack: Stack) -> None:
+    before = artifact(stack)
+    # The last of them is in containers, as what follows expects.
+    for seconds, runtime in ((6, "docker"), (9, "native"), (14, "docker")):
+        command = [str(HERE.parents[1] / "gaiaflow-setup"), "mlops", "--start", "--runtime", runtime]
+        with subprocess.Popen(
+            [*command, "--instance", stack.instance], env=stack.environment, stdout=subprocess.DEVNULL
+        ) as wrapper:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                wrapper.wait(seconds)
+            wrapper.kill()
+        stack.run("mlops", "--start", "--runtime", runtime, timeout=1200)
+        assert artifact(stack) == before
+        assert all_healthy(stack)
+
+
+def test_one_service_starts_alone_without_data(stack: Stack) -> None:
+    stack.run("mlops", "--stop", "--delete-volume", "--yes")
+    stack.run("mlops", "--start", "--service", "minio", timeout=120)
+    assert {row["name"] for row in stack.services().values() if row["health"] == "healthy"} == {"minio"}
+
+
 def test_uninstall_leaves_no_container_and_no_network(stack: Stack) -> None:
-    stack.run("mlops", "--start", "--runtime", "docker", timeout=1200)
     stack.run("uninstall", "--yes")
     label = f"label=gaiaflow.directory={stack.directory}"
     assert not containers(stack)
