@@ -1,0 +1,112 @@
+"""Peers that run until they are ended: whether they are healthy, what memory they have, and that nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+
+from bench.measure import BenchError
+
+HEALTH_SECONDS = 180
+
+
+def family(parent: psutil.Process) -> set[psutil.Process]:
+    """The process, all that came from it, and what is left of the session that it leads."""
+    found = {parent} if parent.is_running() else set()
+    with contextlib.suppress(psutil.Error):
+        found |= set(parent.children(recursive=True))
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getsid(process.pid) == parent.pid:
+                found |= {process, *process.children(recursive=True)}
+    return found
+
+
+class Program:
+    """A peer that runs until it is ended, with all that came from it."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], directory: Path) -> None:
+        self.name = " ".join([Path(command[0]).name, *command[1:2]])
+        directory.mkdir(exist_ok=True)
+        self.log = directory / "output.log"
+        with self.log.open("wb") as log:
+            self.popen = subprocess.Popen(
+                command, env=environment, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        self.process = psutil.Process(self.popen.pid)
+        self.known: set[psutil.Process] = {self.process}
+
+    def record(self) -> set[psutil.Process]:
+        """Notes which processes belong to it now: a parent that ends leaves its children to nobody."""
+        current = family(self.process)
+        self.known |= current
+        return current
+
+    def check(self) -> None:
+        """BenchError with the end of its log when it has ended by itself."""
+        if self.popen.poll() is not None:
+            raise BenchError(f"{self.name} ended by itself: {self.log.read_text(errors='replace')[-600:]}")
+
+    def end(self) -> None:
+        """Kills it and all that is known to have come from it; psutil tells a process from a later one of its id."""
+        for _ in range(5):
+            self.record()
+            alive = [one for one in self.known if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+            if not alive:
+                break
+            for one in alive:
+                with contextlib.suppress(psutil.Error):
+                    one.kill()
+            self.popen.wait()
+            psutil.wait_procs(alive, timeout=5)
+
+
+def wait_for_health(program: Program, url: str, parts: tuple[str, ...] = ()) -> None:
+    """Returns when the program answers and each named part of its JSON is healthy."""
+    deadline = time.monotonic() + HEALTH_SECONDS
+    while time.monotonic() < deadline:
+        program.check()
+        if is_healthy(url, parts):
+            program.record()
+            return
+        time.sleep(0.1)
+    raise BenchError(f"{program.name} was not healthy within {HEALTH_SECONDS} s")
+
+
+def is_healthy(url: str, parts: tuple[str, ...]) -> bool:
+    """Whether the address answers now and each named part is healthy."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        body = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=2).read()
+        return not parts or all(json.loads(body)[part]["status"] == "healthy" for part in parts)
+    return False
+
+
+def free_port(first: int) -> int:
+    """The first port from there on that nobody listens on, on any address."""
+    for port in itertools.count(first):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("0.0.0.0", port))
+            return port
+    raise AssertionError  # count() has no end
+
+
+def memory(processes: set[psutil.Process]) -> float:
+    """Their proportional set size in megabytes; one that has just ended has none."""
+    total = 0
+    for process in processes:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+            total += int(re.findall(r"^Pss:\s+(\d+)", rollup, re.MULTILINE)[0])
+    return total / 1024
