@@ -47,8 +47,9 @@ NOTES = f"""\
 - 8: {IDLE_ROUNDS} rounds of the whole command with all services running. Where a download can't be had, asking for it
   is part of it. The floor is Ansible itself.
 - 9: {FLEET_ROUNDS} rounds of `workstation -i` with all roles and S3 as the one service, as twenty whole stacks don't
-  fit into one machine. The hosts are Debian 13 containers on this same machine, clones of one that was onboarded, so
-  what they do is part of the load on its cores. All {MANY} are up in both; nothing may change."""
+  fit into one machine. The hosts are Debian 13 containers without systemd on this same machine, clones
+  of one that was onboarded, so what they do is part of the load on its cores. All {MANY} are up in both; nothing may
+  change."""
 
 
 # ---- One host
@@ -59,9 +60,9 @@ def ansible(bench: Bench, host: Host, *arguments: str) -> list[str]:
     return [PLAYBOOK, "-i", str(host.inventory), *arguments]
 
 
-def make_host(bench: Bench, name: str, suite: str = SUITE) -> Host:
-    """A new host, which is removed after the measurement."""
-    host = Host(bench.root / "hosts" / name, suite)
+def make_host(bench: Bench, name: str, suite: str = SUITE, *, init: bool = True) -> Host:
+    """A new host, with systemd or without it, which is removed after the measurement."""
+    host = Host(bench.root / "hosts" / name, suite, init=init)
     bench.cleanup.callback(host.remove)
     return host
 
@@ -124,15 +125,15 @@ def onboard(bench: Bench, inventory: Path) -> list[str]:
 
 
 def make_clones(bench: Bench) -> list[Host]:
-    """Many hosts, of which only the first has been onboarded from nothing."""
+    """Many hosts, made of one that was onboarded from nothing; so many systemds would use up the kernel's inotify."""
     build_image(SUITE)
-    first = make_host(bench, "first")
+    first = make_host(bench, "first", init=False)
     bench.setup(*onboard(bench, first.inventory))
     image = IMAGE.format(suite=CLONE)
     docker("kill", first.id)
     docker("commit", first.id, image)
     bench.cleanup.callback(docker, "image", "rm", "--force", image)
-    return [make_host(bench, f"clone-{number}", CLONE) for number in range(MANY)]
+    return [make_host(bench, f"clone-{number}", CLONE, init=False) for number in range(MANY)]
 
 
 def measure_fleet(bench: Bench) -> Row:

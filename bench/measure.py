@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 LAUNCHER = str(CHECKOUT / "gaiaflow-setup")
@@ -98,7 +98,7 @@ def idle_row(number: int, what: str, samples: tuple[Sample, Sample], limit: int)
 
 @dataclass(frozen=True)
 class Run:
-    """A program that has ended well: how long it took, and what it said."""
+    """A program that has ended well: how long it took, and what it said on standard output."""
 
     seconds: float
     output: str
@@ -106,18 +106,24 @@ class Run:
 
 def run(command: list[str], environment: dict[str, str]) -> Run:
     """Runs a program to its end; BenchError with the end of its output when it fails."""
-    with tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         begun = time.perf_counter()
         code = subprocess.run(
-            command, env=environment, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            command, env=environment, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
             timeout=COMMAND_SECONDS, check=False,
         ).returncode  # fmt: skip
         taken = time.perf_counter() - begun
-        output.seek(0)
-        said = output.read().decode(errors="replace").strip()
+        said, complained = read_again(output), read_again(errors)
     if code:
-        raise BenchError(f"{Path(command[0]).name} {' '.join(command[1:])} ended with {code}: {said[-600:]}")
+        end = f"{said}\n{complained}".strip()[-600:]
+        raise BenchError(f"{Path(command[0]).name} {' '.join(command[1:])} ended with {code}: {end}")
     return Run(taken, said)
+
+
+def read_again(file: IO[bytes]) -> str:
+    """What was written into a file, from its beginning."""
+    file.seek(0)
+    return file.read().decode(errors="replace").strip()
 
 
 def seconds(command: list[str], environment: dict[str, str]) -> float:
