@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import os
 import subprocess
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from host_fixtures import make_host
 from hosts import CHECKOUT, USER, Host, write_inventory
+from small_bundle import make_bundle
 
 __all__ = ["make_host"]
 
 BUNDLES = f"/home/{USER}/.local/share/gaiaflow/bundles"
 PROGRAM = b"#!/bin/sh\necho minikube\n"
-
-
-def make_bundle(path: Path, python: str) -> None:
-    """Makes a small bundle; what packs real ones needs a network and a minute."""
-    described = {"programs/minikube": {"sha256": hashlib.sha256(PROGRAM).hexdigest(), "size": len(PROGRAM)}}
-    about = {"format": 1, "platform": {"x86_64": "linux/amd64"}.get(os.uname().machine, "linux/arm64")}
-    manifest = json.dumps({**about, "python": python, "files": described}).encode()
-    with tarfile.open(path, "w") as tar:
-        for name, content in (("manifest.json", manifest), ("programs/minikube", PROGRAM)):
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), 0o755
-            tar.addfile(member, io.BytesIO(content))
 
 
 class Fleet:
@@ -40,7 +26,7 @@ class Fleet:
         self.fitting, self.strange = fitting, strange
         self.inventory, self.playbook = directory / "fleet.yml", directory / "bundle.yml"
         write_inventory(self.inventory, [fitting, strange])
-        make_bundle(directory / "a bundle.tar", "3.11")
+        make_bundle(directory / "a bundle.tar", "3.11", {"minikube": PROGRAM})
         role = {"role": "bundle", "vars": {"bundle_file": str(directory / "a bundle.tar")}}
         self.playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "roles": [role]}]))
 

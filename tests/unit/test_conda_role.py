@@ -15,24 +15,7 @@ from typing import Any
 import pytest
 from role_play import Played, interrupt, play
 
-# It takes what the real one takes, `-b -p DIR`; its mamba makes the directory that --prefix names, and keeps its calls.
-INSTALLER = """#!/bin/bash
-[ "$1" = -b ] && [ "$2" = -p ] && [ ! -e "$3" ] || { echo "wrong: $*"; exit 1; }
-mkdir -p "$3/bin"
-cat >"$3/bin/mamba" <<'END'
-#!/bin/bash
-root=$(dirname "$(dirname "$0")")
-echo "$*" >>"$root/calls"
-while [ $# -gt 0 ]; do
-    [ "$1" = --prefix ] && mkdir -p "$2/bin" && touch "$2/bin/python"
-    [ "$1" = --file ] && grep impossible "$2" && exit 1
-    shift
-done
-exit 0
-END
-printf '#!/bin/sh\\necho "No action taken."\\n' >"$3/bin/conda"
-chmod +x "$3/bin/"*
-"""
+INSTALLER = Path(__file__).with_name("miniforge.sh").read_text()
 
 
 class Handler(SimpleHTTPRequestHandler):
