@@ -8,6 +8,8 @@ module: gaiaflow_project
 short_description: Make a project from the cookiecutter template
 description:
   - Makes the project where there is none, and never touches one that is there.
+  - Only the machine that Ansible runs on has the template and cookiecutter. For other hosts the project is made there
+    with I(packed) true, and put in its place with I(content). With I(directory) alone, the module only looks.
 options:
   directory:
     description: The project's directory.
@@ -16,7 +18,13 @@ options:
   template:
     description: The cookiecutter template.
     type: path
-    required: true
+  packed:
+    description: Whether to return the project as C(content), instead of putting it in its place.
+    type: bool
+    default: false
+  content:
+    description: A project that was packed.
+    type: str
   include_example:
     description: Whether the project holds the example DAG, code and notebook.
     type: bool
@@ -26,16 +34,29 @@ options:
 RETURN = r"""
 directory:
   description: The project's directory as an absolute path.
-  returned: always
+  returned: without I(packed)
+  type: str
+missing:
+  description: Whether there was no project.
+  returned: without I(packed)
+  type: bool
+content:
+  description: The project as an archive, in base64.
+  returned: with I(packed)
   type: str
 """
 
+import base64
+import io
 import json
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -76,20 +97,62 @@ def run_cookiecutter(template: Path, aside: Path, answers: dict[str, str]) -> st
     return (done.stderr.strip() or f"cookiecutter ended with code {done.returncode}") if done.returncode else ""
 
 
-def generate(template: Path, directory: Path, include_example: bool) -> None:
-    """Makes the project beside its place and moves it there, so that an interrupted run leaves no half of one."""
+def generate(template: Path, name: Path, include_example: bool, aside: Path) -> Path:
+    """Makes the project that is to stand at `name`, aside, and returns where."""
+    complaint = ""
+    for choice in names(name):
+        complaint = run_cookiecutter(template, aside, {**choice, "include_example": str(include_example)})
+        if not complaint:
+            return next((aside / "made").iterdir())
+    raise ValueError(complaint)
+
+
+def pack(project: Path) -> str:
+    """A project as text, which another host can be sent."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        tar.add(project, arcname="project")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def unpack(content: str, aside: Path) -> Path:
+    """Unpacks a project aside, and returns where."""
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(content)), mode="r:gz") as tar:
+        # It keeps nothing of the other machine's owners; older Pythons have no such filters.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(aside / "made")
+    return aside / "made" / "project"
+
+
+def place(directory: Path, make: Callable[[Path], Path]) -> None:
+    """Has the project made beside its place and moves it there, so that an interrupted run leaves no half of one."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".gaiaflow-new-", dir=directory.parent) as path:
-        aside, complaint = Path(path), ""
-        for choice in names(directory):
-            complaint = run_cookiecutter(template, aside, {**choice, "include_example": str(include_example)})
-            if not complaint:
-                break
-        else:
-            raise ValueError(complaint)
+    with tempfile.TemporaryDirectory(prefix=".gaiaflow-new-", dir=directory.parent) as aside:
+        project = make(Path(aside))
         if directory.is_dir():
             directory.rmdir()
-        next((aside / "made").iterdir()).rename(directory)
+        project.rename(directory)
+
+
+def ensure(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Does what is asked for, and tells about it."""
+    directory = Path(params["directory"]).absolute()
+
+    def make(aside: Path) -> Path:
+        if params["content"]:
+            return unpack(params["content"], aside)
+        return generate(Path(params["template"]), directory, params["include_example"], aside)
+
+    if params["packed"]:
+        with tempfile.TemporaryDirectory() as aside:
+            return {"changed": False, "content": pack(make(Path(aside)))}
+    missing = not is_project(directory)
+    if missing:
+        refuse_unusable(directory)
+    can_make = bool(params["content"] or params["template"])
+    if missing and can_make and not check_mode:
+        place(directory, make)
+    return {"changed": missing and (can_make or check_mode), "missing": missing, "directory": str(directory)}
 
 
 def main() -> None:
@@ -97,21 +160,18 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
-            "template": {"type": "path", "required": True},
+            "template": {"type": "path"},
             "include_example": {"type": "bool", "default": True},
+            "packed": {"type": "bool", "default": False},
+            "content": {"type": "str"},
         },
         supports_check_mode=True,
     )
-    directory = Path(module.params["directory"]).absolute()
     try:
-        changed = not is_project(directory)
-        if changed:
-            refuse_unusable(directory)
-        if changed and not module.check_mode:
-            generate(Path(module.params["template"]), directory, module.params["include_example"])
+        result = ensure(module.params, module.check_mode)
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error), hint="Name another directory with --project DIR.")
-    module.exit_json(changed=changed, directory=str(directory))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":
