@@ -1,4 +1,4 @@
-"""The role project, played for real: for this machine, and as for a host that has neither the template nor cookiecutter."""
+"""The role project, played for real: on this machine, and as for a host without the template and cookiecutter."""
 
 from __future__ import annotations
 
