@@ -94,7 +94,7 @@ from ansible.module_utils.gaiaflow import (
     write_private,
 )
 from ansible.module_utils.gaiaflow_catalogue import expand
-from ansible.module_utils.gaiaflow_health import answers
+from ansible.module_utils.gaiaflow_health import Patience, answers
 
 # The stack must not depend on the shell that happened to start it: AIRFLOW__*, AWS_PROFILE or PYTHONPATH stay outside.
 INHERITED = re.compile(
@@ -357,9 +357,9 @@ def start_supervisor(stack: Stack) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/")
     if done.returncode:
         raise ServiceFailed("supervisord did not start.", done.stdout + done.stderr)
-    deadline = time.monotonic() + 10
+    patience = Patience(10)
     while not stack.supervised():
-        if time.monotonic() > deadline:
+        if patience.ended():
             raise ServiceFailed("supervisord started but does not answer.", stack.log_end("supervisord"))
         time.sleep(0.02)
 
@@ -388,7 +388,7 @@ def start_processes(stack: Stack, services: list[Service]) -> bool:
 
 def wait_until_healthy(stack: Stack, services: list[Service], timeout: int) -> None:
     """Returns when every service answers, or fails naming the one that does not."""
-    deadline = time.monotonic() + timeout
+    patience = Patience(timeout)
     starts: dict[str, set[int]] = {one.name: set() for one in services}
     waiting = services
     while True:
@@ -404,8 +404,9 @@ def wait_until_healthy(stack: Stack, services: list[Service], timeout: int) -> N
         if answered:
             names = ", ".join(one.name for one in waiting)
             report_progress(f"healthy {len(services) - len(waiting)}/{len(services)}; waiting for {names}")
-        if time.monotonic() > deadline:
-            raise ServiceFailed(f"{waiting[0].name} is not healthy after {timeout} s.", stack.log_end(waiting[0].name))
+        if patience.ended():
+            slowest = waiting[0].name
+            raise ServiceFailed(f"{slowest} is not healthy after {patience.waited} s.", stack.log_end(slowest))
         time.sleep(POLL_SECONDS)
 
 

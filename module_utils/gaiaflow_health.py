@@ -5,11 +5,43 @@ from __future__ import annotations
 import datetime
 import http.client
 import json
+import os
 import socket
+import time
 import urllib.request
 from typing import Any
 
 PROBE_SECONDS = 3
+MOST_SLOWNESS = 4.0
+
+
+def slowness() -> float:
+    """How many programs there are for each processor: 1 on a machine that keeps up, and at most `MOST_SLOWNESS`."""
+    return min(MOST_SLOWNESS, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
+
+
+class Patience:
+    """A deadline that comes later on a machine that has more to do than it can.
+
+    Args:
+        seconds: How long to wait on a machine that keeps up.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.left = seconds
+        self.began = self.before = time.monotonic()
+
+    def ended(self) -> bool:
+        """Whether it is over. To be asked again and again."""
+        now = time.monotonic()
+        self.left -= (now - self.before) / slowness()
+        self.before = now
+        return self.left < 0
+
+    @property
+    def waited(self) -> int:
+        """Seconds since it began."""
+        return int(time.monotonic() - self.began)
 
 
 def get(url: str) -> bytes:
