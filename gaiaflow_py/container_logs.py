@@ -33,7 +33,8 @@ def containers(instance: Instance, service: str) -> dict[str, Any]:
 
     try:
         label = f"{DIRECTORY_LABEL}={instance.directory}"
-        present = docker.from_env().containers.list(all=True, filters={"label": label})
+        engine = docker.DockerClient(base_url=f"unix://{instance.engine}")
+        present = engine.containers.list(all=True, filters={"label": label})
     except DockerException as error:
         raise GaiaflowError(f"The Docker engine can't be asked: {error}", "Look with gaiaflow-setup doctor.") from error
     programs = {one.labels[PROGRAM_LABEL]: one for one in present}

@@ -22,6 +22,7 @@ class Instance:
         ports: The services' ports.
         project: The project that it is wired to.
         runtime: Where its services run.
+        engine: The socket of the Docker engine that has its containers, if it has any.
         urls: Where its services answer.
     """
 
@@ -30,6 +31,7 @@ class Instance:
     ports: Mapping[str, int]
     project: str | None
     runtime: str
+    engine: str
     urls: Mapping[str, str]
 
     def credentials(self) -> dict[str, Any]:
@@ -109,6 +111,7 @@ def load(name: str) -> Instance:
         ports=kept.get("ports") or {},
         project=kept.get("project"),
         runtime=kept.get("runtime", "native"),
+        engine=kept.get("engine", ""),
         urls=kept.get("urls") or {},
     )
 

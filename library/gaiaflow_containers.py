@@ -51,9 +51,9 @@ options:
     type: int
     default: 15
   docker_socket:
-    description: The engine's socket.
-    type: path
-    default: /var/run/docker.sock
+    description: The engine's socket; empty takes what the instance's record says.
+    type: str
+    default: ""
 """
 
 RETURN = r"""
@@ -128,8 +128,8 @@ from ansible.module_utils.gaiaflow_container import (
     differences,
     options,
 )
-from ansible.module_utils.gaiaflow_engine import Engine, EngineError
-from ansible.module_utils.gaiaflow_health import answers
+from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, EngineError, own_socket
+from ansible.module_utils.gaiaflow_health import Patience, answers
 
 # Not services.json, from which the native runtime may still be running.
 DEFINITIONS = "containers.json"
@@ -146,13 +146,14 @@ class Stack:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.directory = Path(module.params["directory"])
-        self.engine = Engine(module.params["docker_socket"], timeout=module.params["stop_timeout"] + 30)
         definition = module.params["definition"]
         if definition:
             definition = {**definition, "services": expand(definition["services"], definition["bases"], "docker")}
             del definition["bases"]
         self.definition = definition or read_json(self.directory / "config" / DEFINITIONS)
         record = read_json(self.directory / "instance.json")
+        address = module.params["docker_socket"] or record.get("engine") or own_socket()
+        self.engine = Engine(address, timeout=module.params["stop_timeout"] + 30)
         self.place = Place(
             self.directory, record.get("containers", ""), owner(self.engine), module.params["stop_timeout"]
         )
@@ -397,6 +398,7 @@ def examine(stack: Stack) -> dict[str, Any]:
         "differences": {name: {what: list(pair) for what, pair in one.items()} for name, one in found.items()},
         "unkept": unkept,
         "to_define": bool(to_build or found or network or to_remove),
+        "engine": f"unix://{stack.engine.socket}",
         "buildx": bool(to_build) and has_buildkit(stack.engine.get("/version")["ApiVersion"]),
     }
 
@@ -481,7 +483,7 @@ def set_restart_policy(stack: Stack, present: dict[str, dict[str, Any]], policy:
 
 def wait_until_healthy(stack: Stack, names: list[str], timeout: int) -> None:
     """Returns when every service answers, or fails naming the one that does not."""
-    deadline = time.monotonic() + timeout
+    patience = Patience(timeout)
     before = {name: one["RestartCount"] for name, one in stack.inspect(names).items()}
     waiting = names
     while True:
@@ -494,8 +496,8 @@ def wait_until_healthy(stack: Stack, names: list[str], timeout: int) -> None:
             return
         if answered:
             report_progress(f"healthy {len(names) - len(waiting)}/{len(names)}; waiting for {', '.join(waiting)}")
-        if time.monotonic() > deadline:
-            raise ServiceFailed(f"{waiting[0]} is not healthy after {timeout} s.", stack.log_end(waiting[0]))
+        if patience.ended():
+            raise ServiceFailed(f"{waiting[0]} is not healthy after {patience.waited} s.", stack.log_end(waiting[0]))
         time.sleep(POLL_SECONDS)
 
 
@@ -688,7 +690,7 @@ def main() -> None:
             "purge": {"type": "bool", "default": False},
             "start_timeout": {"type": "int", "default": 600},
             "stop_timeout": {"type": "int", "default": 15},
-            "docker_socket": {"type": "path", "default": "/var/run/docker.sock"},
+            "docker_socket": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -705,14 +707,16 @@ def main() -> None:
         module.fail_json(msg=str(refusal), hint=refusal.hint)
     except PermissionError as error:
         module.fail_json(
-            msg=f"This user may not talk to the Docker engine at {module.params['docker_socket']} ({error.strerror}).",
+            msg=f"This user may not talk to the Docker engine at {error.filename} ({error.strerror}).",
             hint="`gaiaflow-setup workstation` puts you into its group; then log in again, or run `newgrp docker`.",
         )
     except EngineError as error:
         module.fail_json(msg=str(error), hint="`gaiaflow-setup doctor` looks for what may be wrong with the engine.")
-    except (FileNotFoundError, ConnectionError):
+    except EngineElsewhere as error:
+        module.fail_json(msg=f"{error}.", hint="Unset DOCKER_HOST, or run this on that machine.")
+    except (FileNotFoundError, ConnectionError) as error:
         module.fail_json(
-            msg=f"No Docker engine answers at {module.params['docker_socket']}.",
+            msg=f"No Docker engine answers at {error.filename}.",
             hint="`gaiaflow-setup workstation` installs and starts one; `--runtime native` needs none.",
         )
     except (OSError, ValueError) as error:

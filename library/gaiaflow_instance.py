@@ -70,9 +70,9 @@ options:
     type: str
     default: ""
   docker_socket:
-    description: The Docker engine's socket, to know whose container has a port.
-    type: path
-    default: /var/run/docker.sock
+    description: The Docker engine's socket, where it isn't found.
+    type: str
+    default: ""
   wheels:
     description: A directory of wheels, to make the environments from them alone and without a network.
     type: path
@@ -107,6 +107,7 @@ to_make:
 """
 
 import base64
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -122,7 +123,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, locked, read_json, write_private
 from ansible.module_utils.gaiaflow_container import published_ports
-from ansible.module_utils.gaiaflow_engine import SOCKET, Engine
+from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, own_socket
 from ansible.module_utils.gaiaflow_environments import Failed, describe_all, ensure, image_of, project_dependencies
 
 # What each runtime keeps of the services that it runs.
@@ -186,16 +187,17 @@ def with_grpc(name: str, port: int) -> list[int]:
 class Ports:
     """Gives an instance its ports, knowing who listens and what other instances have reserved."""
 
-    def __init__(self, directory: Path, reserved: set[int], docker_socket: str) -> None:
+    def __init__(self, directory: Path, reserved: set[int]) -> None:
         self.directory = directory
         self.reserved = reserved
-        self.docker_socket = docker_socket
         self.listeners = listeners()
 
     @functools.cached_property
     def containers(self) -> dict[int, tuple[str, str]]:
         """Who publishes which port; asked only when a port is taken."""
-        found: dict[int, tuple[str, str]] = published_ports(Engine(self.docker_socket))
+        found: dict[int, tuple[str, str]] = {}
+        with contextlib.suppress(EngineElsewhere):
+            found = published_ports(Engine(own_socket()))
         return found
 
     def holder(self, name: str, port: int) -> str | None:
@@ -250,7 +252,7 @@ def choose_ports(module: AnsibleModule, record: dict[str, Any], directory: Path,
     overrides = checked_overrides(module.params["port_overrides"], defaults)
     kept: dict[str, int] = record.get("ports", {})
     first_instance = module.params["name"] == "default"
-    allocator = Ports(directory, reserved_by_others(home, directory), module.params["docker_socket"])
+    allocator = Ports(directory, reserved_by_others(home, directory))
     ports: dict[str, int] = {}
     for name, default in defaults.items():
         port = overrides.get(name, kept.get(name))
@@ -350,13 +352,15 @@ def make_record(module: AnsibleModule, record: dict[str, Any], directory: Path, 
     """The record as it shall be."""
     ports = choose_ports(module, record, directory, home)
     project = module.params["project"]
+    runtime = choose_runtime(module.params["runtime"], record)
     return {
         **record,
         "directory": str(directory),
         "sockets": str(socket_directory(directory)),
         "ports": ports,
         "project": checked_project(project, module.check_mode) if project else record.get("project"),
-        **choose_runtime(module.params["runtime"], record),
+        **runtime,
+        **choose_engine(module.params["docker_socket"], record, runtime["runtime"]),
         "containers": f"gaiaflow-{directory.name}-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:6]}",
         "urls": {name: f"http://127.0.0.1:{ports[name]}" for name in ("airflow", "mlflow", "s3", "minio", "jupyter")},
     }
@@ -367,6 +371,16 @@ def choose_runtime(asked: str, record: dict[str, Any]) -> dict[str, str]:
     before = record.get("runtime", "")
     wanted = asked or before or "native"
     return {"runtime": wanted, "carry_from": record.get("carry_from", "") if before == wanted else ""}
+
+
+def choose_engine(asked: str, record: dict[str, Any], runtime: str) -> dict[str, str]:
+    """The socket of the engine that has the containers, or shall have them; the same for all commands from then on."""
+    if "docker" not in (runtime, record.get("runtime")):
+        return {}
+    if asked and not Path(asked).is_socket():
+        raise ValueError(f"No Docker engine answers at {asked} (mlops_docker_socket).")
+    kept: str = record.get("engine", "") if record.get("runtime") == "docker" else ""
+    return {"engine": asked or (kept if Path(kept).is_socket() else own_socket())}
 
 
 def runtime_to_leave(record: dict[str, Any], wanted: str, directory: Path) -> str:
@@ -463,7 +477,7 @@ def main() -> None:
             "runtime": {"type": "str", "choices": ["", "native", "docker"], "default": ""},
             "files": {"type": "path", "default": ""},
             "base_image": {"type": "str", "default": ""},
-            "docker_socket": {"type": "path", "default": SOCKET},
+            "docker_socket": {"type": "str", "default": ""},
             "uv": {"type": "path", "default": ""},
             "wheels": {"type": "path", "default": ""},
         },

@@ -60,7 +60,6 @@ labels:
 
 import ast
 import hashlib
-import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -69,7 +68,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow_build import Refused, has_buildkit, package_index
-from ansible.module_utils.gaiaflow_engine import SOCKET, Engine, EngineError
+from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, EngineError, own_socket
 
 # What docker_image itself reads .dockerignore with.
 from ansible_collections.community.docker.plugins.module_utils._api.utils.build import (  # type: ignore[import-untyped]
@@ -174,13 +173,10 @@ def content_digest(project: Path, base: str) -> str:
 
 def engine_address() -> str:
     """Where the engine is: a socket of this machine."""
-    address = os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
-    if not address.startswith("unix://"):
-        raise Refused(
-            f"DOCKER_HOST names an engine elsewhere ({address}); an image is built on the engine of this machine.",
-            "Unset DOCKER_HOST, or run this on that machine.",
-        )
-    return address
+    try:
+        return f"unix://{own_socket()}"
+    except EngineElsewhere as error:
+        raise Refused(f"{error}.", "Unset DOCKER_HOST, or run this on that machine.") from error
 
 
 def ask_engine(engine: Engine, image: str) -> tuple[str, dict[str, str] | None]:

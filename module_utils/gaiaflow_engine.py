@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
+from pathlib import Path
 from typing import Any
 
 SOCKET = "/var/run/docker.sock"
@@ -22,6 +24,25 @@ class EngineError(OSError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"The Docker engine answers {status}: {message}" if status else message)
         self.status, self.message = status, message
+
+
+class EngineElsewhere(OSError):
+    """DOCKER_HOST names an engine that isn't this machine's."""
+
+
+def own_socket() -> str:
+    """Where this user's engine listens: as DOCKER_HOST says, else the system's, a rootless one's, or Docker Desktop's.
+
+    Raises:
+        EngineElsewhere: DOCKER_HOST names an engine on another machine.
+    """
+    address = os.environ.get("DOCKER_HOST", "")
+    if address.startswith("unix://"):
+        return address.removeprefix("unix://")
+    if address:
+        raise EngineElsewhere(f"DOCKER_HOST names an engine elsewhere ({address}); that of this machine is needed")
+    places = (SOCKET, f"/run/user/{os.geteuid()}/docker.sock", str(Path.home() / ".docker/desktop/docker.sock"))
+    return next((place for place in places if Path(place).is_socket()), SOCKET)
 
 
 class Engine:
@@ -108,7 +129,11 @@ class _Connection(http.client.HTTPConnection):
         """Connects to the socket."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+        try:
+            self.sock.connect(self.path)
+        except OSError as error:
+            error.filename = self.path
+            raise
 
 
 def _message(said: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import socketserver
 import tempfile
 import threading
@@ -109,3 +110,22 @@ def test_silence_and_absence_are_told_apart(client: ModuleType) -> None:
             client.Engine(path, timeout=0.2).get("/version")
         with pytest.raises(ConnectionRefusedError):
             client.Engine(path).get("/version")
+
+
+def test_the_engine_is_found_where_docker_host_says_or_in_the_usual_places(
+    client: ModuleType, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/other.sock")
+    assert client.own_socket() == "/run/other.sock"
+    monkeypatch.setenv("DOCKER_HOST", "ssh://far")
+    with pytest.raises(client.EngineElsewhere, match="ssh://far"):
+        client.own_socket()
+    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    desktop = tmp_path / ".docker/desktop"
+    desktop.mkdir(parents=True)
+    desktop.joinpath("docker.sock").symlink_to(path)
+    monkeypatch.setattr(client, "SOCKET", str(tmp_path / "nowhere.sock"))
+    assert client.own_socket() in {str(desktop / "docker.sock"), f"/run/user/{os.geteuid()}/docker.sock"}
+    monkeypatch.setattr(client, "SOCKET", path)
+    assert client.own_socket() == path
