@@ -55,7 +55,7 @@ NOTES = f"""\
 # ---- One host
 
 
-def ansible(bench: Bench, host: Host, *arguments: str) -> list[str]:
+def ansible(host: Host, *arguments: str) -> list[str]:
     """The command that runs a playbook on a host."""
     return [PLAYBOOK, "-i", str(host.inventory), *arguments]
 
@@ -93,8 +93,8 @@ def measure_role(bench: Bench) -> Row:
     peer_playbook = write_peer_playbook(bench)
     build_image(SUITE)
     host = make_host(bench, "one")
-    ours = ansible(bench, host, "--extra-vars", "docker_source=distribution", str(CHECKOUT / "tests/hosts/docker.yml"))
-    peer = ansible(bench, host, "--extra-vars", json.dumps(PEER_VARIABLES), str(peer_playbook))
+    ours = ansible(host, "--extra-vars", "docker_source=distribution", str(CHECKOUT / "tests/hosts/docker.yml"))
+    peer = ansible(host, "--extra-vars", json.dumps(PEER_VARIABLES), str(peer_playbook))
     for command in (ours, peer):
         run(command, bench.environment)
     samples = turns(
@@ -119,20 +119,28 @@ def measure_workstation(bench: Bench) -> Row:
 # ---- A fleet
 
 
-def onboard(bench: Bench, inventory: Path) -> list[str]:
+def onboard(inventory: Path) -> list[str]:
     """The arguments that onboard the hosts of an inventory."""
     return ["workstation", "-i", str(inventory), "--extra-vars", LIGHT]
 
 
-def make_clones(bench: Bench) -> list[Host]:
-    """Many hosts, made of one that was onboarded from nothing; so many systemds would use up the kernel's inotify."""
+def make_clone_image(bench: Bench) -> None:
+    """The image of a host that was onboarded from nothing; it is removed after the measurement."""
     build_image(SUITE)
-    first = make_host(bench, "first", init=False)
-    bench.setup(*onboard(bench, first.inventory))
     image = IMAGE.format(suite=CLONE)
-    docker("kill", first.id)
-    docker("commit", first.id, image)
-    bench.cleanup.callback(docker, "image", "rm", "--force", image)
+    host = Host(bench.root / "hosts" / "first", SUITE, init=False)
+    try:
+        bench.setup(*onboard(host.inventory))
+        docker("kill", host.id)
+        docker("commit", host.id, image)
+        bench.cleanup.callback(docker, "image", "rm", "--force", image)
+    finally:
+        host.remove()
+
+
+def make_clones(bench: Bench) -> list[Host]:
+    """Many hosts; so many systemds would use up what the kernel has of inotify."""
+    make_clone_image(bench)
     return [make_host(bench, f"clone-{number}", CLONE, init=False) for number in range(MANY)]
 
 
@@ -142,10 +150,10 @@ def measure_fleet(bench: Bench) -> Row:
     few, many = bench.root / "few.yml", bench.root / "many.yml"
     write_inventory(few, hosts[:FEW])
     write_inventory(many, hosts)
-    bench.setup(*onboard(bench, many))
+    bench.setup(*onboard(many))
     samples = turns(
         FLEET_ROUNDS,
-        lambda: idle_seconds(bench.setup(*onboard(bench, many))),
-        lambda: idle_seconds(bench.setup(*onboard(bench, few))),
+        lambda: idle_seconds(bench.setup(*onboard(many))),
+        lambda: idle_seconds(bench.setup(*onboard(few))),
     )
     return ratio_row(9, f"`workstation` on {MANY} converged hosts", samples, f"on {FEW} of them", 3)
