@@ -1,1 +1,3 @@
+"""A package for an image to hold."""
+
 __version__ = "0.1.0"
