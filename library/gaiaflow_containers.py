@@ -254,8 +254,11 @@ def owner(engine: Engine) -> str:
 
 def write_definitions(stack: Stack) -> list[str]:
     """Writes what differs of the files that containers read; returns the services whose definition has changed."""
-    changed = []
+    changed: list[str] = []
     credentials = read_json(stack.directory / "credentials.json")
+    # In check mode, an instance that is to be made has none yet, and no container that reads them.
+    if not credentials:
+        return changed
     user_id = int(stack.place.user.partition(":")[0])
     passwd = f"root:x:0:0::/:/sbin/nologin\ngaiaflow:x:{user_id}:{stack.place.user.partition(':')[2]}::/tmp:/bin/sh\n"
     write(stack, stack.place.passwd, passwd, mode=0o644)

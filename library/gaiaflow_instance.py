@@ -510,6 +510,8 @@ def main() -> None:
             hint='End that process, or give the service another port: -e \'{"mlops_port_overrides": {"NAME": PORT}}\''
             " (for JupyterLab also -j PORT). `--instance NAME` makes a second stack on free ports.",
         )
+    except EngineElsewhere as error:
+        module.fail_json(msg=f"{error}.", hint="Unset DOCKER_HOST, or run this on that machine.")
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

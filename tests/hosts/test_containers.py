@@ -99,6 +99,15 @@ def test_a_second_start_changes_nothing_and_restarts_nothing(stack: Stack) -> No
     assert all_healthy(stack)
 
 
+def test_a_plan_for_a_new_instance_names_its_containers_and_makes_nothing(stack: Stack) -> None:
+    fresh = Stack(home=stack.home, project=stack.project, instance="fresh")
+    plan = fresh.run("plan", "mlops", "--start", "--runtime", "docker").stdout
+    headers = {line.split()[-1] for line in plan.splitlines() if line.strip().startswith("+++ after:")}
+    assert headers >= {"postgres", "minio", "mlflow", "jupyter", "airflow-scheduler"}
+    assert not fresh.directory.exists()
+    assert not containers(fresh)
+
+
 def test_the_example_trains_a_model_whose_artifact_is_in_s3(stack: Stack) -> None:
     Airflow(stack).run_dag(f"{PACKAGE}_example")
     assert len(artifact(stack)) > 1000
