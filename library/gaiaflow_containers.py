@@ -127,6 +127,7 @@ from ansible.module_utils.gaiaflow_container import (
     describe,
     differences,
     options,
+    prefix_of,
 )
 from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, EngineError, own_socket
 from ansible.module_utils.gaiaflow_health import Patience, answers
@@ -154,9 +155,8 @@ class Stack:
         record = read_json(self.directory / "instance.json")
         address = module.params["docker_socket"] or record.get("engine") or own_socket()
         self.engine = Engine(address, timeout=module.params["stop_timeout"] + 30)
-        self.place = Place(
-            self.directory, record.get("containers", ""), owner(self.engine), module.params["stop_timeout"]
-        )
+        prefix = record.get("containers") or prefix_of(self.directory)
+        self.place = Place(self.directory, prefix, owner(self.engine), module.params["stop_timeout"])
 
     @property
     def entries(self) -> dict[str, dict[str, Any]]:

@@ -122,7 +122,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, locked, read_json, write_private
-from ansible.module_utils.gaiaflow_container import published_ports
+from ansible.module_utils.gaiaflow_container import prefix_of, published_ports
 from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, own_socket
 from ansible.module_utils.gaiaflow_environments import Failed, describe_all, ensure, image_of, project_dependencies
 
@@ -361,7 +361,7 @@ def make_record(module: AnsibleModule, record: dict[str, Any], directory: Path, 
         "project": checked_project(project, module.check_mode) if project else record.get("project"),
         **runtime,
         **choose_engine(module.params["docker_socket"], record, runtime["runtime"]),
-        "containers": f"gaiaflow-{directory.name}-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:6]}",
+        "containers": prefix_of(directory),
         "urls": {name: f"http://127.0.0.1:{ports[name]}" for name in ("airflow", "mlflow", "s3", "minio", "jupyter")},
     }
 

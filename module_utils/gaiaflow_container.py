@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -114,6 +115,15 @@ class Place:
     def passwd(self) -> Path:
         """The file that gives the containers' user a name."""
         return self.directory / "config" / "containers" / "passwd"
+
+
+def prefix_of(directory: Path) -> str:
+    """What the names of an instance's containers start with; no two directories share it.
+
+    Args:
+        directory: The instance's directory.
+    """
+    return f"gaiaflow-{directory.name}-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:6]}"
 
 
 def tops(directories: list[str]) -> list[str]:
