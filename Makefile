@@ -63,7 +63,8 @@ lint: $(READY)
 	yamllint --strict .
 	ansible-lint
 	shellcheck gaiaflow-setup .ci/run tests/hosts/{build_image,build_base_images,build_service_images} \
-		tests/hosts/{debian_mirror,unpack_docker_plugins} roles/docker/files/*.sh tests/hosts/images/s3/curl
+		tests/hosts/{debian_mirror,unpack_docker_plugins} roles/docker/files/*.sh tests/hosts/images/s3/curl \
+		tests/unit/miniforge.sh
 	hadolint roles/mlops/files/images/*.Dockerfile tests/hosts/images/*/Dockerfile
 	sed 's/{{ cookiecutter.package_name }}/package/' template/*/Dockerfile | hadolint -
 
