@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +19,21 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).parents[2]
+
+
+def interpreter() -> str:
+    """This Python, by a path without a space: Ansible calls none that has one."""
+    if " " not in sys.executable:
+        return sys.executable
+    environment = Path(sys.executable).parents[1]
+    link = Path(tempfile.gettempdir()) / f"gaiaflow-tests-{hashlib.sha256(os.fsencode(environment)).hexdigest()[:8]}"
+    with contextlib.suppress(FileExistsError):
+        link.symlink_to(environment)
+    return str(link / "bin" / Path(sys.executable).name)
+
+
 # The interpreter is named, so that Ansible needn't look for one on the role's PATH.
-LOCAL = f"ansible_connection=local ansible_python_interpreter={sys.executable}"
+LOCAL = f"ansible_connection=local ansible_python_interpreter={interpreter()}"
 
 
 @dataclass

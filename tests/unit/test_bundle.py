@@ -19,7 +19,7 @@ import ansible.module_utils
 import pytest
 import yaml
 from cli_content import Content, wait_for
-from role_play import Played, interrupt, play
+from role_play import Played, interpreter, interrupt, play
 
 from gaiaflow_py import bundle
 
@@ -446,7 +446,7 @@ def test_programs_come_from_the_bundle(packed: Path, tmp_path: Path) -> None:
     content = [{"hosts": "localhost", "gather_facts": False, "vars": variables, "roles": roles, "post_tasks": [ask]}]
     write(tmp_path / "playbook.yml", json.dumps(content))
     program = str(Path(sys.executable).with_name("ansible-playbook"))
-    options = ["-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    options = ["-c", "local", "-e", f"ansible_python_interpreter={interpreter()}"]
     environment = os.environ | {"ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")}
     done = subprocess.run(
         [program, *options, "-i", "localhost,", str(tmp_path / "playbook.yml")],
