@@ -1,4 +1,4 @@
-"""Issue 4: the stack in containers, and a project's image."""
+"""The stack in containers, and a project's image."""
 
 from __future__ import annotations
 

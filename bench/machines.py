@@ -1,4 +1,4 @@
-"""Issue 3: whole machines that have nothing left to do, this one and hosts over SSH."""
+"""Whole machines that have nothing left to do, this one and hosts over SSH."""
 
 from __future__ import annotations
 

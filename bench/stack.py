@@ -1,4 +1,4 @@
-"""Issue 2: the stack as processes of this machine, and a generated project's DAGs."""
+"""The stack as processes of this machine, and a generated project's DAGs."""
 
 from __future__ import annotations
 
