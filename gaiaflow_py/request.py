@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,6 +110,17 @@ class Stack:
         }
         return {name: value for name, value in said.items() if value}
 
+    def typed(self, command: str) -> str:
+        """Returns a command with the options that say which stack is meant, as it can be typed again.
+
+        Args:
+            command: The command, without them.
+        """
+        said = {"--instance": self.instance, "--project": self.project, "--runtime": self.runtime}
+        words = [str(word) for option, value in said.items() if value for word in (option, value)]
+        words += [word for service in self.services for word in ("--service", service)]
+        return " ".join([command, *map(shlex.quote, words)])
+
     def change(self, action: Action, options: RunOptions, *, delete_volumes: bool = False) -> Request:
         """Returns the request that starts, stops or restarts the services.
 
@@ -120,7 +132,7 @@ class Stack:
         variables = self.variables() | {"mlops_state": STATES[action]}
         if delete_volumes:
             variables["mlops_delete_volumes"] = True
-        return Request("mlops", f"mlops --{action}", variables, options, self._locks())
+        return Request("mlops", self.typed(f"mlops --{action}"), variables, options, self._locks())
 
     def workstation(
         self,
@@ -146,7 +158,7 @@ class Stack:
             "conda_enabled": conda,
         }
         variables = self.variables() | {name: value for name, value in said.items() if value}
-        return Request("workstation", "workstation", variables, options, self._locks(), strict=strict)
+        return Request("workstation", self.typed("workstation"), variables, options, self._locks(), strict=strict)
 
     def status(self, options: RunOptions) -> Request:
         """Returns the request that asks how the services are.

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from cli_content import Content, content, is_running, processes, wait_for
 
+from gaiaflow_py.request import RunOptions, Stack
+
 __all__ = ["content"]
 
 OK = "- name: Say it\n  ansible.builtin.debug:\n    msg: hello"
@@ -368,3 +370,10 @@ def test_the_package_writes_no_state_into_the_checkout(content: Content) -> None
     content.run("mlops", "--start")
     kept = {path.name for path in Path(content.root).iterdir()}
     assert kept == {"ansible.cfg", "gaiaflow_py", "inventory", "playbooks"}
+
+
+def test_a_command_is_named_so_that_it_can_be_typed_again() -> None:
+    stack = Stack(instance="two", project=Path("/my projects/corn"), runtime="docker", services=["minio"])
+    named = stack.change("start", RunOptions()).command
+    assert named == "mlops --start --instance two --project '/my projects/corn' --runtime docker --service minio"
+    assert Stack().workstation(RunOptions()).command == "workstation"
