@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -48,6 +49,7 @@ TIMEOUT_S = 30
 CHUNK = 1 << 20
 LOG_LINES = 10
 FULL_BYTES = 64 << 20
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,16 @@ def _private_directory(file: Path) -> Iterator[str]:
 
 
 @contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Lets signals wait: a program that was just started is otherwise lost when one comes before it has a name."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _held(directory: Path) -> Iterator[bool]:
     """Holds a directory as long as this process lives; tells whether nobody else does."""
     descriptor = os.open(directory, os.O_RDONLY)
@@ -297,6 +309,7 @@ class _Packer:
     variables: Mapping[str, Any]
     display: _Display
     missing: list[dict[str, str]] = field(default_factory=list)
+    running: list[subprocess.Popen[str]] = field(default_factory=list)
     least_free: int = sys.maxsize
 
     def __post_init__(self) -> None:
@@ -315,6 +328,14 @@ class _Packer:
 
     def pack(self, project: Path | None, strict: bool) -> Packed:
         """Collects everything, and writes the file."""
+        try:
+            self._collect(project, strict)
+        finally:
+            self._end_programs()
+        self.display.task("Write the bundle")
+        return self._write()
+
+    def _collect(self, project: Path | None, strict: bool) -> None:
         command_line, services = self._locks()
         self.display.task("Resolve the projects' dependencies")
         projects = list(self._project_pins(project))
@@ -327,8 +348,18 @@ class _Packer:
         if strict and self.missing:
             what = "; ".join(f"{one['component']}: {one['reason']}" for one in self.missing)
             raise SetupError(f"Not everything can be had (--strict): {what}", "Nothing was made.")
-        self.display.task("Write the bundle")
-        return self._write()
+
+    def _start(self, command: list[str], **streams: Any) -> subprocess.Popen[str]:
+        """Starts a program that ends with this one, at the latest."""
+        with _uninterrupted():
+            self.running.append(subprocess.Popen(command, env=self.environment, text=True, **streams))
+        return self.running[-1]
+
+    def _end_programs(self) -> None:
+        with _uninterrupted():
+            for one in self.running:
+                one.kill()
+                one.wait()
 
     def _locks(self) -> tuple[list[Pin], list[Pin]]:
         cli = content_root() / "requirements" / "cli.txt"
@@ -365,10 +396,12 @@ class _Packer:
 
     def _uv(self, arguments: list[str], what: str, text: str) -> str:
         uv = str(Path(sys.executable).with_name("uv"))
-        done = subprocess.run([uv, *arguments], env=self.environment, input=text, capture_output=True, text=True)
-        if done.returncode:
-            raise self._failure(what, done.stderr)
-        return done.stdout
+        pipe = subprocess.PIPE
+        process = self._start([uv, *arguments], stdin=pipe, stdout=pipe, stderr=pipe)
+        output, complaint = process.communicate(text)
+        if process.returncode:
+            raise self._failure(what, complaint)
+        return output
 
     def _free(self) -> int:
         """The least that was free on the disk so far: a program that fails frees what it took."""
@@ -394,33 +427,24 @@ class _Packer:
         count = max(PARALLEL, *Counter(pin.name for pin in needed).values())
         groups = [group for start in range(count) if (group := needed[start::count])]
         logs = [self.private / f"pip-{number}.log" for number in range(len(groups))]
-        running: list[subprocess.Popen[bytes]] = []
-        try:
-            for group, log in zip(groups, logs, strict=True):
-                running.append(self._start_pip(pip / "pip", group, log))
-            while any(one.poll() is None for one in running) and not any(one.poll() for one in running):
-                begun = sum(log.read_text(errors="replace").count("Collecting ") for log in logs)
-                self._free()
-                self.display.step(f"{begun * 10 // len(needed) * 10} % of {len(needed)} wheels")
-                time.sleep(POLL_S)
-        finally:
-            for one in running:
-                one.kill()
-                one.wait()
+        running = [self._start_pip(pip / "pip", group, log) for group, log in zip(groups, logs, strict=True)]
+        while any(one.poll() is None for one in running) and not any(one.poll() for one in running):
+            begun = sum(log.read_text(errors="replace").count("Collecting ") for log in logs)
+            self._free()
+            self.display.step(f"{begun * 10 // len(needed) * 10} % of {len(needed)} wheels")
+            time.sleep(POLL_S)
         for one, log in zip(running, logs, strict=True):
-            if one.returncode > 0:
+            if one.poll():
                 raise self._failure("The wheels can't be downloaded", log.read_text(errors="replace"))
 
-    def _start_pip(self, pip: Path, group: list[Pin], log: Path) -> subprocess.Popen[bytes]:
+    def _start_pip(self, pip: Path, group: list[Pin], log: Path) -> subprocess.Popen[str]:
         requirements = log.with_suffix(".txt")
         requirements.write_text("".join(f"{pin.line}\n" for pin in group))
         command = [sys.executable, str(pip), "download", "--no-deps", "--require-hashes", "--no-input", "--no-color"]
         command += ["--progress-bar", "off", "--disable-pip-version-check", *self.target.pip_options()]
         command += ["--dest", str(self.wheels), "--requirement", str(requirements)]
         with log.open("wb") as output:
-            return subprocess.Popen(
-                command, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-            )
+            return self._start(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
 
     def _list_for_launcher(self, command_line: list[Pin]) -> None:
         """The launcher is a shell script: it unpacks what it needs by a list of names."""

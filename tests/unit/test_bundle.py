@@ -181,6 +181,22 @@ def test_an_interrupted_bundle_leaves_nothing(packer: Content, tmp_path: Path, s
     assert not list(tmp_path.iterdir())
 
 
+def test_an_interrupt_loses_no_program_that_just_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = subprocess.Popen.__init__
+
+    def start_and_interrupt(process: subprocess.Popen[str], *given: Any, **named: Any) -> None:
+        start(process, *given, **named)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", start_and_interrupt)
+    packer = object.__new__(bundle._Packer)
+    packer.running, packer.environment = [], dict(os.environ)
+    with pytest.raises(KeyboardInterrupt):
+        packer._start(["sleep", "60"])
+    packer._end_programs()
+    assert [one.returncode for one in packer.running] == [-signal.SIGKILL]
+
+
 def test_what_a_killed_bundle_left_is_removed_by_the_next(packer: Content, tmp_path: Path) -> None:
     file = tmp_path / "later.tar"
     with packer.started("bundle", "create", str(file)) as process:
