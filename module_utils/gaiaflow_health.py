@@ -8,10 +8,14 @@ import json
 import os
 import socket
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any
+from xml.etree import ElementTree
 
 PROBE_SECONDS = 3
+OBJECTS_TRIED = 3
 MOST_SLOWNESS = 4.0
 
 
@@ -44,33 +48,64 @@ class Patience:
         return int(time.monotonic() - self.began)
 
 
-def get(url: str) -> bytes:
+def get(url: str, headers: dict[str, str] | None = None) -> bytes:
     """The body behind an address on loopback.
 
     Args:
         url: The address.
+        headers: The request's headers.
 
     Raises:
-        OSError: It doesn't answer with 200.
+        OSError: It doesn't answer, or with an error.
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=PROBE_SECONDS) as answer:
+    with opener.open(urllib.request.Request(url, headers=headers or {}), timeout=PROBE_SECONDS) as answer:
         body: bytes = answer.read()
     return body
 
 
-def bucket_answers(port: int, bucket: str, keys: dict[str, str]) -> bool:
-    """Whether the S3 server lets us, with our keys, list the bucket, or the buckets where none is named."""
-    from botocore.auth import SigV4Auth
+def s3_get(port: int, path: str, keys: dict[str, str], headers: dict[str, str] | None = None) -> bytes:
+    """What the S3 server answers to a request that is signed with our keys.
+
+    Args:
+        port: Where it answers on loopback.
+        path: Bucket, key and query, encoded as in an address.
+        keys: Its `access_key` and `secret_key`.
+        headers: More of the request's headers.
+
+    Raises:
+        OSError: It doesn't answer, or with an error.
+    """
+    from botocore.auth import S3SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
-    url = f"http://127.0.0.1:{port}/" + (f"{bucket}?list-type=2&max-keys=1" if bucket else "")
-    request = AWSRequest("GET", url, headers={"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
-    SigV4Auth(Credentials(keys["access_key"], keys["secret_key"]), "s3", "us-east-1").add_auth(request)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(urllib.request.Request(url, headers=dict(request.headers)), timeout=PROBE_SECONDS):
-        return True
+    request = AWSRequest("GET", f"http://127.0.0.1:{port}/{path}", headers={"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
+    S3SigV4Auth(Credentials(keys["access_key"], keys["secret_key"]), "s3", "us-east-1").add_auth(request)
+    return get(request.url, {**request.headers, **(headers or {})})
+
+
+def bucket_answers(port: int, bucket: str, keys: dict[str, str], made_later: bool = False) -> bool:
+    """Whether the S3 server lets us list the bucket, if it is there or has to be, and read what is in it.
+
+    A server may list before it can read, as names and contents are kept apart. One object that is broken for good
+    says nothing about the server, so a few are tried.
+    """
+    try:
+        listing = ElementTree.fromstring(s3_get(port, f"{bucket}?list-type=2&max-keys={OBJECTS_TRIED}", keys))
+    except urllib.error.HTTPError as error:
+        return made_later and error.code == http.client.NOT_FOUND
+    names = [urllib.parse.quote(name.text or "", safe="/~") for name in listing.findall("{*}Contents/{*}Key")]
+    return not names or any(object_answers(port, f"{bucket}/{name}", keys) for name in names)
+
+
+def object_answers(port: int, path: str, keys: dict[str, str]) -> bool:
+    """Whether the S3 server can read an object, or knows why it may not: it is empty, gone, or its key isn't ours."""
+    try:
+        s3_get(port, path, keys, {"Range": "bytes=0-0"})
+    except urllib.error.HTTPError as error:
+        return error.code < http.client.INTERNAL_SERVER_ERROR
+    return True
 
 
 def port_answers(port: int) -> bool:
@@ -100,12 +135,12 @@ def answers(port: int, health: dict[str, Any], keys: dict[str, str], started: fl
     url = f"http://127.0.0.1:{port}{health.get('path', '')}"
     try:
         if "s3_bucket" in health:
-            return bucket_answers(port, health["s3_bucket"], keys)
+            return bucket_answers(port, health["s3_bucket"], keys, health.get("made_later", False))
         if "heartbeat" in health:
             return heartbeat_since(url, health["heartbeat"], started)
         if "path" in health:
             get(url)
             return True
         return port_answers(port)
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, ElementTree.ParseError):
         return False

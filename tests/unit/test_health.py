@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import time
+import urllib.error
+import urllib.parse
+from email.message import Message
 from types import ModuleType
 
 import pytest
@@ -28,3 +31,36 @@ def test_a_busy_machine_gets_more_time_and_not_for_ever(
     while not patience.ended():
         clock[0] += 0.25
     assert patience.waited == waited
+
+
+@pytest.mark.parametrize(
+    ("objects", "made_later", "healthy"),
+    [
+        ({}, False, True),
+        ({"a b": 206, "c": 206}, False, True),
+        ({"a b": 500, "c": 500}, False, False),
+        ({"a b": 500, "c": 206}, False, True),
+        ({"a b": 416}, False, True),
+        (None, False, False),
+        (None, True, True),
+    ],
+)
+def test_s3_is_healthy_when_it_lists_and_reads(
+    health: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    objects: dict[str, int] | None,
+    made_later: bool,
+    healthy: bool,
+) -> None:
+    def s3_get(_port: int, path: str, _keys: object, _headers: object = None) -> bytes:
+        if "?" in path and objects is not None:
+            names = "".join(f"<Contents><Key>{name}</Key></Contents>" for name in objects)
+            return f'<ListBucketResult xmlns="http://s3/">{names}</ListBucketResult>'.encode()
+        status = (objects or {}).get(urllib.parse.unquote(path.removeprefix("bucket/")), 404)
+        if status >= 400:
+            raise urllib.error.HTTPError(path, status, "", Message(), None)
+        return b"x"
+
+    monkeypatch.setattr(health, "s3_get", s3_get)
+    described = {"s3_bucket": "bucket", "made_later": made_later}
+    assert health.answers(9000, described, {}, 0.0) is healthy
