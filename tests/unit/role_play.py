@@ -119,12 +119,20 @@ def interrupt(
     while not until():
         assert process.poll() is None and time.monotonic() < deadline, "the role has ended, or waits in vain"
         time.sleep(0.02)
-    running = [one for one in (*process.children(recursive=True), process) if one.name() not in spare]
+    running = [one for one in (*process.children(recursive=True), process) if name_of(one) not in spare]
     for one in running:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.send_signal(signum)
     _, left = psutil.wait_procs(running, timeout=20)
     assert not left
+
+
+def name_of(process: psutil.Process) -> str:
+    """A process's name, or nothing when it has ended."""
+    try:
+        return str(process.name())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def prepare(
