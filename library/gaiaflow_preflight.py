@@ -32,6 +32,10 @@ privileged:
   description: Whether tasks can become root without a password of the user's.
   returned: always
   type: bool
+wsl:
+  description: Whether this is a WSL distribution.
+  returned: always
+  type: bool
 """
 
 import os
@@ -43,7 +47,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gaiaflow_machine import existing, memory_mb
+from ansible.module_utils.gaiaflow_machine import existing, is_wsl, memory_mb
 
 PYTHON_VERSIONS = ((3, 11), (3, 14))
 ARCHITECTURES = {"x86_64", "aarch64"}
@@ -107,7 +111,7 @@ def main() -> None:
     ]
     if problems:
         module.fail_json(msg=" ".join(problems), hint="Nothing was changed. Mend this and run the same command again.")
-    module.exit_json(changed=False, privileged=is_privileged())
+    module.exit_json(changed=False, privileged=is_privileged(), wsl=is_wsl())
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ from ansible.module_utils.gaiaflow_docker_config import (
     without_context,
     without_helpers,
 )
+from ansible.module_utils.gaiaflow_machine import is_wsl, kernel
 
 RESTART = "wsl.exe --shutdown, then open the distribution again"
 START_DOCKER = "service docker start"
@@ -99,22 +100,6 @@ class Refused(Exception):
 
 
 # ---- What this host is
-
-
-def kernel(root: Path) -> str:
-    """The kernel's release."""
-    try:
-        return (root / "proc/sys/kernel/osrelease").read_text().strip()
-    except OSError:
-        return ""
-
-
-def is_wsl(root: Path) -> bool:
-    """Whether this is a WSL distribution, and not a container in one, which has the same kernel."""
-    if any((root / mark).exists() for mark in (".dockerenv", "run/.containerenv")):
-        return False
-    signs = "microsoft" in kernel(root).lower() or (root / "run/WSL").exists()
-    return signs or bool(root == Path("/") and os.environ.get("WSL_DISTRO_NAME"))
 
 
 def wsl_version(root: Path) -> int:

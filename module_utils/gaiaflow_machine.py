@@ -1,7 +1,8 @@
-"""What a machine has, for all who check it: memory, and where a path's disk is."""
+"""What a machine is and has, for all who check it: WSL or not, memory, and where a path's disk is."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -28,6 +29,27 @@ def memory_mb(root: Path = Path("/")) -> int | None:
         return None
     limits = (text for name in LIMITS if (text := _text(root / name)).isdigit())
     return min([int(found[1]) // 1024, *(int(limit) // 2**20 for limit in limits)])
+
+
+def kernel(root: Path = Path("/")) -> str:
+    """The kernel's release, or nothing where it can't be read.
+
+    Args:
+        root: Where the machine's files are.
+    """
+    return _text(root / "proc/sys/kernel/osrelease")
+
+
+def is_wsl(root: Path = Path("/")) -> bool:
+    """Whether this is a WSL distribution, and not a container in one, which has the same kernel.
+
+    Args:
+        root: Where the machine's files are.
+    """
+    if any((root / mark).exists() for mark in (".dockerenv", "run/.containerenv")):
+        return False
+    signs = "microsoft" in kernel(root).lower() or (root / "run/WSL").exists()
+    return signs or bool(root == Path("/") and os.environ.get("WSL_DISTRO_NAME"))
 
 
 def _text(path: Path) -> str:

@@ -8,15 +8,14 @@ import os
 import pwd
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from doctor_machine import load_shared
 from role_play import ROOT, Played, play
 
-from module_utils import gaiaflow_docker_config
 from module_utils.gaiaflow_docker_config import (
     missing_helpers,
     read_config,
@@ -76,8 +75,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="writes /etc/wsl.conf as 
 @pytest.fixture(scope="module")
 def module() -> ModuleType:
     """The module itself, for decisions that need no host."""
-    # Ansible puts it there on a host.
-    sys.modules.setdefault("ansible.module_utils.gaiaflow_docker_config", gaiaflow_docker_config)
+    load_shared()
     spec = importlib.util.spec_from_file_location("gaiaflow_wsl", ROOT / "library/gaiaflow_wsl.py")
     assert spec and spec.loader
     loaded = importlib.util.module_from_spec(spec)
