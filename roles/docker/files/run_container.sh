@@ -11,7 +11,13 @@ as_user() {
         runuser -u "$user" -- env HOME="$(getent passwd "$user" | cut -d: -f6)" "$@"
     fi
 }
+run_container() {
+    as_user docker run --rm --pull never --network none "$image" /bin/true
+}
 
+if run_container 2>/dev/null; then
+    exit
+fi
 for _ in $(seq 100); do # a starting engine needs a moment
     as_user docker version >/dev/null 2>&1 && break
     sleep 0.2
@@ -21,4 +27,4 @@ if ! as_user docker image inspect "$image" >/dev/null 2>&1; then
     tar --create --dereference --absolute-names --file - /bin/true \
         $(ldd /bin/true | grep --only-matching '/[^ ]*') | as_user docker import - "$image" >/dev/null
 fi
-as_user docker run --rm --network none "$image" /bin/true
+run_container
