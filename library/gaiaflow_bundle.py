@@ -62,7 +62,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gaiaflow import locked, report_progress
+from ansible.module_utils.gaiaflow import end_with_run, locked, report_progress
 from ansible.module_utils.gaiaflow_bundle import Bundle, Refused, read, unpack
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -147,6 +147,7 @@ def main() -> None:
         required_one_of=[("src", "about")],
         supports_check_mode=True,
     )
+    end_with_run()
     try:
         result = examine(module.params, module.check_mode)
     except Refused as error:

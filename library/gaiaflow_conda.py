@@ -68,7 +68,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gaiaflow import locked, report_progress
+from ansible.module_utils.gaiaflow import end_with_run, locked, report_progress
 from ansible.module_utils.gaiaflow_download import Refused, Unreachable, download, opened
 
 MARK = ".gaiaflow-setup"
@@ -218,6 +218,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    end_with_run()
     conda = Conda(module.params)
     result: dict[str, Any] = {"environment": str(conda.environment)}
     try:

@@ -111,7 +111,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gaiaflow import ServiceFailed, locked, read_json, report_progress, write_private
+from ansible.module_utils.gaiaflow import ServiceFailed, end_with_run, locked, read_json, report_progress, write_private
 from ansible.module_utils.gaiaflow_build import Refused, has_buildkit, package_index
 from ansible.module_utils.gaiaflow_catalogue import expand, fill_in
 from ansible.module_utils.gaiaflow_container import (
@@ -697,6 +697,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    end_with_run()
     try:
         stack = Stack(module)
         if module.check_mode or module.params["state"] == "query" or not stack.directory.is_dir():

@@ -121,7 +121,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, locked, read_json, write_private
+from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, end_with_run, locked, read_json, write_private
 from ansible.module_utils.gaiaflow_container import prefix_of, published_ports
 from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, own_socket
 from ansible.module_utils.gaiaflow_environments import Failed, describe_all, ensure, image_of, project_dependencies
@@ -483,6 +483,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    end_with_run()
     home, name = Path(module.params["home"]).absolute(), module.params["name"]
     if not INSTANCE_NAME.fullmatch(name):
         module.fail_json(msg=f"{name!r} is no instance's name: up to 31 lower-case letters, digits and hyphens are.")

@@ -91,7 +91,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gaiaflow import locked, report_progress
+from ansible.module_utils.gaiaflow import end_with_run, locked, report_progress
 from ansible.module_utils.gaiaflow_download import Refused, Unreachable, download, opened
 from ansible.module_utils.gaiaflow_dpkg import journal
 
@@ -428,6 +428,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    end_with_run()
     params = module.params
     try:
         places = Places(

@@ -49,7 +49,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gaiaflow import read_json, report_progress
+from ansible.module_utils.gaiaflow import end_with_run, read_json, report_progress
 
 INDEX = "index.json"
 # The engine's and the servers' limit for one request is far above this.
@@ -145,6 +145,7 @@ def main() -> None:
             "bucket": {"type": "str", "required": True},
         },
     )
+    end_with_run()
     directory, bucket = Path(module.params["directory"]), module.params["bucket"]
     try:
         work = export if module.params["state"] == "exported" else bring_back

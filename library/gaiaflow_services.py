@@ -88,6 +88,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import (
     INSTANCE_VARIABLE,
     ServiceFailed,
+    end_with_run,
     locked,
     read_json,
     report_progress,
@@ -572,6 +573,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    end_with_run()
     state = module.params["state"]
     try:
         stack = Stack(Path(module.params["directory"]), module.params["socket"])

@@ -6,6 +6,10 @@ import contextlib
 import fcntl
 import json
 import os
+import select
+import signal
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,22 @@ class ServiceFailed(Exception):
     def __init__(self, message: str, details: str = "") -> None:
         super().__init__(message)
         self.details = details
+
+
+def end_with_run() -> None:
+    """Ends this module, with what it has running, as soon as the run of Ansible that it is part of has ended.
+
+    Over SSH without a terminal, as pipelining has it, a program would go on until it wants to tell its result, and find
+    only then that nobody listens.
+    """
+
+    def watch() -> None:
+        output = select.poll()
+        output.register(sys.stdout.fileno(), 0)  # an error is told without being asked for: that nobody listens
+        output.poll()
+        os.killpg(0, signal.SIGHUP)  # what a terminal would do
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -135,13 +135,19 @@ def write_inventory(path: Path, hosts: list[Host]) -> None:
     path.write_text(yaml.safe_dump({"all": {"hosts": {host.name: host.variables() for host in hosts}}}))
 
 
+def environment(directory: Path) -> dict[str, str]:
+    """What gaiaflow-setup sees that has a home of its own on this machine."""
+    seen = {**os.environ, "GAIAFLOW_HOME": str(directory / "home")}
+    seen.pop("PYTHONDONTWRITEBYTECODE", None)
+    return seen
+
+
 def setup(directory: Path, *arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[str]:
     """Runs gaiaflow-setup with a home of its own on this machine."""
-    environment = {**os.environ, "GAIAFLOW_HOME": str(directory / "home")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return subprocess.run(
-        [LAUNCHER, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=timeout
-    )
+        [LAUNCHER, *arguments],
+        env=environment(directory), capture_output=True, text=True, check=False, timeout=timeout,
+    )  # fmt: skip
 
 
 def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
