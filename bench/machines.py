@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from bench.measure import (
@@ -18,6 +19,7 @@ from bench.measure import (
     idle_seconds,
     ratio_row,
     run,
+    seconds,
     turns,
 )
 
@@ -27,6 +29,7 @@ from hosts import IMAGE, USER, Host, build_image, docker, write_inventory
 
 SUITE, CLONE = "trixie", "bench-clone"
 FEW, MANY = 2, 20
+MODULES = 7
 ROLE_ROUNDS, FLEET_ROUNDS = 5, 3
 PEER = "geerlingguy.docker"
 PEER_VERSION = "8.0.0"
@@ -49,7 +52,7 @@ NOTES = f"""\
 - 9: {FLEET_ROUNDS} rounds of `workstation -i` with all roles and S3 as the one service, as twenty whole stacks don't
   fit into one machine. The hosts are Debian 13 containers without systemd on this same machine, clones
   of one that was onboarded, so what they do is part of the load on its cores. All {MANY} are up in both; nothing may
-  change."""
+  change. Ansible's own ratio is that of a play of {MODULES} pings, as many modules as `workstation` runs on a host."""
 
 
 # ---- One host
@@ -156,4 +159,18 @@ def measure_fleet(bench: Bench) -> Row:
         lambda: idle_seconds(bench.setup(*onboard(many))),
         lambda: idle_seconds(bench.setup(*onboard(few))),
     )
-    return ratio_row(9, f"`workstation` on {MANY} converged hosts", samples, f"on {FEW} of them", 3)
+    floor = f"; Ansible's own ratio: {ping_ratio(bench, few, many):.2f}"
+    row = ratio_row(9, f"`workstation` on {MANY} converged hosts", samples, f"on {FEW} of them", 3)
+    return replace(row, against=row.against + floor)
+
+
+def ping_ratio(bench: Bench, few: Path, many: Path) -> float:
+    """How many times as long Ansible takes on many hosts for modules that do nothing."""
+    playbook = bench.root / "pings.yml"
+    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [{"ping": {}}] * MODULES}]))
+    on_many, on_few = turns(
+        FLEET_ROUNDS,
+        lambda: seconds([PLAYBOOK, "-i", str(many), str(playbook)], bench.environment),
+        lambda: seconds([PLAYBOOK, "-i", str(few), str(playbook)], bench.environment),
+    )
+    return on_many.median / on_few.median
