@@ -21,7 +21,7 @@ from pathlib import Path
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE
 from ansible.module_utils.gaiaflow_container import UNPRIVILEGED, published_ports
 from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, plural, run, unknown, wrong
-from ansible.module_utils.gaiaflow_machine import existing, memory_mb
+from ansible.module_utils.gaiaflow_machine import existing, is_wsl, memory_mb
 
 OLDEST_KERNEL = (4, 19)
 # A stack that is there grows by logs, runs and artifacts only.
@@ -45,11 +45,6 @@ def port_answers(host: str, port: int) -> bool:
         return False
 
 
-def is_wsl(context: Context) -> bool:
-    """Whether Linux runs inside Windows here."""
-    return "microsoft" in context.text("proc/sys/kernel/osrelease").lower()
-
-
 # ---- Size
 
 
@@ -61,7 +56,7 @@ def look_for_kernel(context: Context) -> Finding | None:
     if tuple(int(part) for part in re.findall(r"\d+", release)[:2]) >= OLDEST_KERNEL:
         return None
     needed = ".".join(map(str, OLDEST_KERNEL))
-    repair = "In Windows: wsl --update" if is_wsl(context) else "Upgrade the distribution."
+    repair = "In Windows: wsl --update" if is_wsl(context.root) else "Upgrade the distribution."
     return wrong(f"The kernel is {release}.", f"Docker and Kubernetes are tested with {needed} and later.", repair)
 
 
@@ -73,7 +68,7 @@ def look_for_memory(context: Context) -> Finding | None:
     if total >= context.memory_mb:
         return None
     repair = "Close other programs, or start only what you need: gaiaflow-setup mlops --start --service airflow"
-    if is_wsl(context):
+    if is_wsl(context.root):
         repair = "In Windows, give WSL more: memory=8GB below [wsl2] in .wslconfig, then wsl --shutdown"
     why = "The kernel ends programs when memory runs out, most likely Airflow's tasks."
     return wrong(f"There are {total} MB of memory; {context.memory_mb} are needed.", why, repair)
@@ -180,7 +175,7 @@ def look_for_clock(context: Context) -> Finding | None:
         return None
     message = f"The clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the package index's."
     why = "Certificates and signed requests to S3 are refused, and schedules run at the wrong time."
-    command = ["hwclock", "--hctosys"] if is_wsl(context) else ["timedatectl", "set-ntp", "true"]
+    command = ["hwclock", "--hctosys"] if is_wsl(context.root) else ["timedatectl", "set-ntp", "true"]
 
     def mend() -> str:
         run(*command)

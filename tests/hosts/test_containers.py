@@ -8,16 +8,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
-
 from browser import browser_page, open_airflow, open_jupyter, open_mlflow, run_notebook
 from stack import SUMMARY, Airflow, Mlflow, Stack, wait_until
 

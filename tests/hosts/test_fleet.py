@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 import yaml
 from host_fixtures import make_host
 from hosts import LAUNCHER, USER, Host, document, environment, setup, write_inventory
+from stack import wait_until
 
 __all__ = ["make_host"]
 
@@ -69,18 +69,11 @@ def test_check_mode_on_fresh_hosts_says_what_would_change(fleet: Fleet) -> None:
 def test_an_interrupted_run_ends_on_the_hosts_too(fleet: Fleet) -> None:
     command = [LAUNCHER, "workstation", "-i", str(fleet.inventory)]
     with subprocess.Popen(command, env=environment(fleet.directory), stdout=subprocess.DEVNULL) as process:
-        until(600, lambda: all(host.run("pgrep -x uv").stdout for host in fleet.hosts))
+        wait_until(lambda: all(host.run("pgrep -x uv").stdout for host in fleet.hosts), 600, "environments being made")
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == INTERRUPTED
-    until(10, lambda: not any(host.run(f"pgrep -u {USER} -x 'uv|python3.*'").stdout for host in fleet.hosts))
-
-
-def until(seconds: float, condition: Callable[[], bool]) -> None:
-    """Waits for something, and fails if it doesn't come to pass."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    programs = f"pgrep -u {USER} -x 'uv|python3.*'"
+    wait_until(lambda: not any(host.run(programs).stdout for host in fleet.hosts), 10, "nothing runs on the hosts")
 
 
 def test_one_host_that_fails_does_not_stop_the_others(fleet: Fleet) -> None:
