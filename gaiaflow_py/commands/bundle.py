@@ -55,14 +55,18 @@ def create(
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.default_int_handler)  # as Ctrl-C: nothing is left behind
     default = bundle.this_machine()
-    packed = bundle.create(
-        file.expanduser().absolute(),
-        bundle.Target(platform or default.platform, python or default.python),
-        project=project_path(project, local=True, state="exists"),
-        variables=_variables(extra_vars),
-        strict=strict,
-        as_json=as_json,
-    )
+    try:
+        packed = bundle.create(
+            file.expanduser().absolute(),
+            bundle.Target(platform or default.platform, python or default.python),
+            project=project_path(project, local=True, state="exists"),
+            variables=_variables(extra_vars),
+            strict=strict,
+            as_json=as_json,
+        )
+    except KeyboardInterrupt:
+        click.echo("\nInterrupted: no bundle was made, and nothing is left of it. Run the same command again.", err=True)
+        raise
     if as_json:
         report.document({"file": str(packed.file), "size": packed.size, **packed.manifest})
         return
