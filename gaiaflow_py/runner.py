@@ -13,13 +13,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from gaiaflow_py import progress, runlog
+from gaiaflow_py import environment, progress, runlog
 from gaiaflow_py.errors import InputError, SetupError
 from gaiaflow_py.events import KILLED, Collector, Event, RunResult
 from gaiaflow_py.lock import held, run_lock
@@ -140,20 +140,26 @@ class _Run:
         from ansible_runner.runner import Runner
         from ansible_runner.runner_config import RunnerConfig
 
+        given = dict(os.environ)
         settings = {"pexpect_timeout": POLL_S, "suppress_output_file": True, "suppress_ansible_output": True}
         _write(self._private / "env" / "settings", json.dumps(settings))
         _write(self._private / "env" / "extravars", json.dumps(self._variables()))
         if self._request.options.become_password is not None:
             _write(self._private / "env" / "become", self._request.options.become_password)
+        _write(self._private / "user_environment", environment.hand_over(given))
         _write(self._private / "args", shlex.join(self._command()))
+        variables = self._environment(given)
         try:
             config = RunnerConfig(
                 private_data_dir=str(self._private),
+                host_cwd=str(content_root()),
                 project_dir=str(content_root()),
                 ident="run",
-                envvars=self._environment(),
+                envvars=variables,
             )
             config.prepare()
+            config.env = variables | {name: config.env[name] for name in environment.OF_RUNNER}
+            config.cwd = str(content_root())
             runner = Runner(config, event_handler=self._on_event, cancel_callback=self._on_poll)
             runner.run()
         except (AnsibleRunnerException, OSError) as error:
@@ -186,24 +192,20 @@ class _Run:
             arguments += ["--limit", options.limit]
         arguments += ["--check"] * options.check + ["--diff"] * options.diff
         arguments += [f"-{'v' * options.verbosity}"] if options.verbosity else []
-        return [sys.executable, "-P", *child, *arguments, str(_playbook(self._request))]
+        return [sys.executable, "-I", *child, *arguments, str(_playbook(self._request))]
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
         ansible = self._private / "ansible"
-        environment = {
+        variables = environment.for_ansible(given, ansible) | {
             "ANSIBLE_CONFIG": str(content_root() / "ansible.cfg"),
-            "ANSIBLE_HOME": str(ansible),
-            "ANSIBLE_LOCAL_TEMP": str(ansible / "tmp"),
-            "ANSIBLE_NOCOLOR": "True",
-            "ANSIBLE_STDOUT_CALLBACK": "",
-            "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING", "True"),
             "GAIAFLOW_HOME": str(home()),
             "GAIAFLOW_PROGRESS_FILE": str(self._private / "progress"),
+            "GAIAFLOW_USER_ENVIRONMENT": str(self._private / "user_environment"),
         }
         if self._request.is_local:
-            environment["ANSIBLE_REMOTE_TMP"] = str(ansible / "remote_tmp")
-            environment["ANSIBLE_ASYNC_DIR"] = str(ansible / "async")
-        return environment | _usable_locale()
+            variables["ANSIBLE_REMOTE_TMP"] = str(ansible / "remote_tmp")
+            variables["ANSIBLE_ASYNC_DIR"] = str(ansible / "async")
+        return variables | _usable_locale()
 
     def _on_event(self, event: Event) -> bool:
         self._collector.handle(event)
