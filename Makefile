@@ -1,10 +1,10 @@
-# `make test` tests everything, the real stack included. Every path is relative: the checkout's own may hold a space.
+# `make test` proves the product, `make test-all` everything. Every path is relative: the checkout's own may hold a space.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: test unit e2e hosts molecule lint lock bench clean
+.PHONY: help test test-all test-rest test-unit test-integration test-e2e test-hosts test-molecule lint lock bench clean
 
 DEV := .venv-dev
 READY := $(DEV)/requirements.txt
@@ -37,26 +37,43 @@ if [ -z "$${SSL_CERT_FILE:-}" ] && [ -n "$$certificates" ]; then \
 fi
 endef
 
-test: lint ## everything; ends with pytest's summary
-	@$(hand_over_pip_settings); python -m pytest tests
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r target what; do \
+		printf '  make %-17s %s\n' "$$target" "$$what"; \
+	done
 
-unit: $(READY) ## without the stack: minutes
+test: $(READY) ## prove the product: linters, unit tests, the real stack with its example and a web page (3 to 6 minutes)
+	@$(hand_over_pip_settings); python tests/run.py lint,unit first-hour
+
+test-all: ## everything but Molecule, the slow suites too (half an hour); .ci/run prepares a machine for it
+	@failed=0; \
+	$(MAKE) --no-print-directory test || failed=1; \
+	$(MAKE) --no-print-directory test-rest || failed=1; \
+	python tests/run.py --total && exit $$failed
+
+test-rest: $(READY) ## what `make test` leaves to `make test-all`
+	@$(hand_over_pip_settings); python tests/run.py integration,e2e hosts
+
+test-unit: $(READY) ## tests that run nothing but Python (a minute)
 	@$(hand_over_pip_settings); python -m pytest tests/unit
 
-e2e: $(READY) ## the real stack, in a temporary home
+test-integration: $(READY) ## the command line, the roles and the bundle with the real Ansible, on this machine
+	@$(hand_over_pip_settings); python -m pytest tests/integration
+
+test-e2e: $(READY) ## the real stack in a temporary home: kills, faults, restarts, removal
 	@$(hand_over_pip_settings); python -m pytest tests/e2e
 
-hosts: $(READY) ## the roles on real hosts; needs a Docker engine
+test-hosts: $(READY) ## the roles on real hosts, and the stack in containers; needs root and a Docker engine
 	@$(hand_over_pip_settings); python -m pytest tests/hosts
 
-molecule: $(READY) ## each role and the whole workstation on three hosts; needs a Docker engine
+test-molecule: $(READY) ## each role and the whole workstation on three hosts under Molecule; needs a Docker engine
 	for suite in bookworm trixie; do \
 		docker image inspect "gaiaflow-test/host:$$suite" >/dev/null 2>&1 \
 			|| tests/hosts/build_image "$$suite" "gaiaflow-test/host:$$suite"; \
 	done
 	molecule test --all
 
-lint: $(READY)
+lint: $(READY) ## ruff, mypy (strict), yamllint, ansible-lint, shellcheck, hadolint
 	ruff check .
 	ruff format --check .
 	mypy --strict
@@ -64,11 +81,11 @@ lint: $(READY)
 	ansible-lint
 	shellcheck gaiaflow-setup .ci/run tests/hosts/{build_image,build_base_images,build_service_images} \
 		tests/hosts/{debian_mirror,unpack_docker_plugins} roles/docker/files/*.sh tests/hosts/images/s3/curl \
-		tests/unit/miniforge.sh
+		tests/support/miniforge.sh
 	hadolint roles/mlops/files/images/*.Dockerfile tests/hosts/images/*/Dockerfile
 	sed 's/{{ cookiecutter.package_name }}/package/' template/*/Dockerfile | hadolint -
 
-lock: .venv/requirements.txt ## brings the lock files up to their inputs; UPGRADE=1 takes the newest versions allowed
+lock: .venv/requirements.txt ## bring the lock files up to their inputs; UPGRADE=1 takes the newest versions allowed
 	@$(hand_over_pip_settings); for input in $(LOCKS); do \
 		echo "$${input%.in}.txt"; \
 		$(COMPILE) "$$input" --output-file "$${input%.in}.txt"; \
@@ -78,10 +95,10 @@ lock: .venv/requirements.txt ## brings the lock files up to their inputs; UPGRAD
 	echo requirements/dev.txt; \
 	$(COMPILE) pyproject.toml --group dev --constraints requirements/cli.txt --output-file requirements/dev.txt
 
-bench: $(READY) ## measures what bench/RESULTS.md holds
+bench: $(READY) ## measure what bench/RESULTS.md holds
 	@$(hand_over_pip_settings); python bench/run.py
 
-clean: ## removes what make, the launcher and the tests have made here; a running stack and its data stay
+clean: ## remove what make, the launcher and the tests have made here; a running stack and its data stay
 	rm -rf .venv .venv-dev .venv.lock .cache .ansible .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -65,7 +65,9 @@ def create(
             as_json=as_json,
         )
     except KeyboardInterrupt:
-        click.echo("\nInterrupted: no bundle was made, and nothing is left of it. Run the same command again.", err=True)
+        click.echo(
+            "\nInterrupted: no bundle was made, and nothing is left of it. Run the same command again.", err=True
+        )
         raise
     if as_json:
         report.document({"file": str(packed.file), "size": packed.size, **packed.manifest})

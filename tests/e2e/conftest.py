@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from stack import STACK_ALONE, SUMMARY, Airflow, Stack
+from browser import browser as browser
+from browser import page as page
+from stack import PACKAGE, STACK_ALONE, SUMMARY, Airflow, Stack
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +23,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     yield stack
     if stack.directory.exists():
         stack.run("uninstall", "--yes")
+
+
+@pytest.fixture(scope="session")
+def trained(stack: Stack) -> str:
+    """The id of a successful run of the example DAG."""
+    return Airflow(stack).run_dag(f"{PACKAGE}_example")
 
 
 @pytest.fixture

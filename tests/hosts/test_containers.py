@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from browser import browser_page, open_airflow, open_jupyter, open_mlflow, run_notebook
+from browser import browser as browser
+from browser import open_airflow, open_jupyter, open_mlflow, run_notebook
+from browser import page as page
+from playwright.sync_api import Page
 from stack import SUMMARY, Airflow, Mlflow, Stack, wait_until
 
 HERE = Path(__file__).parent
@@ -109,14 +112,13 @@ def test_the_example_trains_a_model_whose_artifact_is_in_s3(stack: Stack) -> Non
     assert len(artifact(stack)) > 1000
 
 
-def test_pages_open_and_notebooks_run_in_a_browser(stack: Stack) -> None:
-    with browser_page() as page:
-        open_airflow(page, stack, PACKAGE)
-        open_mlflow(page, stack, PACKAGE)
-        open_jupyter(page, stack)
-        # They read the model, and its artifacts from S3.
-        for notebook in ("mlflow_introduction.ipynb", "inference.ipynb"):
-            run_notebook(page, stack, notebook)
+def test_pages_open_and_notebooks_run_in_a_browser(stack: Stack, page: Page) -> None:
+    open_airflow(page, stack, PACKAGE)
+    open_mlflow(page, stack, PACKAGE)
+    open_jupyter(page, stack)
+    # They read the model, and its artifacts from S3.
+    for notebook in ("mlflow_introduction.ipynb", "inference.ipynb"):
+        run_notebook(page, stack, notebook)
 
 
 def test_nobody_is_root_and_only_loopback_listens(stack: Stack) -> None:

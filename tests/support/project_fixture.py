@@ -10,7 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+SUPPORT = Path(__file__).resolve().parent
+ROOT = SUPPORT.parents[1]
 LOCK = ROOT / "roles" / "mlops" / "files" / "locks" / "airflow.txt"
 ENVIRONMENTS = ROOT / ".cache" / "test-environments"
 

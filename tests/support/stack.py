@@ -19,6 +19,17 @@ import requests
 STACK_ALONE = ("--without", "docker", "--without", "minikube")
 CHECKOUT = Path(__file__).resolve().parents[2]
 INSTANCE_VARIABLE = "GAIAFLOW_INSTANCE_DIRECTORY"
+SERVICES = {
+    "postgres",
+    "airflow-api-server",
+    "airflow-scheduler",
+    "airflow-dag-processor",
+    "airflow-triggerer",
+    "mlflow",
+    "minio",
+    "jupyter",
+}
+PACKAGE = "wine_project"
 SUMMARY = re.compile(r"^ok=(\d+) changed=(\d+) deferred=(\d+) failed=(\d+)$", re.MULTILINE)
 
 
@@ -112,6 +123,11 @@ class Stack:
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ENDPOINT_URL_S3": self.url("s3"),
         }
+
+
+def healthy(stack: Stack) -> bool:
+    """Whether `status` calls every service healthy."""
+    return all(row["health"] == "healthy" for row in stack.services().values())
 
 
 class Airflow:

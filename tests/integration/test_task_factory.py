@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from project_fixture import generate, run_airflow
+from project_fixture import SUPPORT, generate, run_airflow
 
 ENVIRONMENTS = ["dev", "prod_local", "prod"]
 
@@ -120,7 +120,7 @@ def transport(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     variables = {"PROBE_OUTPUT": str(folder / "dev"), "GAIAFLOW_KUBECONFIG": "/the/kubeconfig"}
     migrated = run_airflow(["-m", "airflow", "db", "migrate"], folder, [])
     assert migrated.returncode == 0, migrated.stderr
-    script = Path(__file__).with_name("run_transport_dags.py")
+    script = SUPPORT / "run_transport_dags.py"
     report = folder / "report.json"
     done = run_airflow([script, dags, report], folder, [project / "src"], **variables)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-20_000:]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from role_play import Played, interrupt, play
+from role_play import SUPPORT, Played, interrupt, play
 
-INSTALLER = Path(__file__).with_name("miniforge.sh").read_text()
+INSTALLER = (SUPPORT / "miniforge.sh").read_text()
 
 
 class Handler(SimpleHTTPRequestHandler):

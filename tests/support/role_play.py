@@ -18,7 +18,8 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).parents[2]
+SUPPORT = Path(__file__).parent
+ROOT = SUPPORT.parents[1]
 
 
 def interpreter() -> str:

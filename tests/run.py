@@ -1,0 +1,232 @@
+"""Run suites of tests, some side by side, and close with one line for all of them.
+
+Usage: run.py LANE [LANE ...]      a lane is SUITE[,SUITE ...]; lanes run side by side, a lane's suites in turn
+       run.py --total              sum up what the suites came to when they were run last
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+KEPT = CHECKOUT / ".cache" / "tests"
+"""Each suite's output, report and outcome, until it runs again."""
+
+PYTEST = (sys.executable, "-m", "pytest", "--durations=15", "--durations-min=2")
+FIRST_HOUR = "tests/e2e/test_first_hour.py"
+SUITES: dict[str, tuple[str, ...]] = {
+    "lint": ("make", "--no-print-directory", "lint"),
+    "unit": (*PYTEST, "tests/unit"),
+    "first-hour": (*PYTEST, FIRST_HOUR),
+    "integration": (*PYTEST, "tests/integration"),
+    "e2e": (*PYTEST, "tests/e2e", f"--ignore={FIRST_HOUR}"),
+    "hosts": (*PYTEST, "tests/hosts"),
+}
+
+ALIVE_S = 30.0
+"""How often a suite that still runs is named where no terminal shows it."""
+
+END_S = 60.0
+"""How long interrupted suites may take to remove what they have made."""
+
+
+@dataclass
+class Outcome:
+    """What one suite came to.
+
+    Attributes:
+        suite: Its name.
+        seconds: How long it took.
+        passed: How many of its tests passed; a suite that is no pytest counts as one test.
+        failed: How many failed, errors included.
+        skipped: How many were skipped.
+        reasons: Why, and how many for each reason.
+    """
+
+    suite: str
+    seconds: float = 0.0
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def counts(self) -> str:
+        """Return the counts as the closing line has them."""
+        return f"{self.passed} passed, {self.failed} failed" + (f", {self.skipped} skipped" if self.skipped else "")
+
+
+class Run:
+    """Suites that run side by side.
+
+    Args:
+        lanes: The suites' names, lane by lane.
+    """
+
+    def __init__(self, lanes: Sequence[Sequence[str]]) -> None:
+        self._lanes = lanes
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._begun: dict[str, float] = {}
+        self._interrupted = False
+        self._print = threading.Lock()
+        self.outcomes: list[Outcome] = []
+
+    def execute(self) -> None:
+        """Run all lanes to their end; an interrupt ends them all."""
+        threads = [threading.Thread(target=self._run_lane, args=(lane,)) for lane in self._lanes]
+        for thread in threads:
+            thread.start()
+        try:
+            self._wait(threads)
+        except KeyboardInterrupt:
+            self._interrupt()
+            for thread in threads:
+                thread.join()
+            raise
+
+    def _wait(self, threads: Sequence[threading.Thread]) -> None:
+        said = time.monotonic()
+        while any(thread.is_alive() for thread in threads):
+            for thread in threads:
+                thread.join(0.2)
+            if time.monotonic() - said > ALIVE_S:
+                said = time.monotonic()
+                self._say(", ".join(f"{name} ({said - begun:.0f} s)" for name, begun in sorted(self._begun.items())))
+
+    def _run_lane(self, lane: Sequence[str]) -> None:
+        for name in lane:
+            if not self._interrupted:
+                self._run_suite(name)
+
+    def _run_suite(self, name: str) -> None:
+        log, report = KEPT / f"{name}.log", KEPT / f"{name}.xml"
+        for old in (log, report, KEPT / f"{name}.json"):
+            old.unlink(missing_ok=True)
+        is_pytest = SUITES[name][: len(PYTEST)] == PYTEST
+        command = [*SUITES[name], *([f"--junit-xml={report}"] if is_pytest else [])]
+        begun = self._begun[name] = time.monotonic()
+        self._say(f"{name} begins")
+        with log.open("wb") as output:
+            # A process group of its own: an interrupt of the terminal's reaches it through us, once.
+            process = subprocess.Popen(
+                command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
+            )
+            self._running[name] = process
+            code = process.wait()
+        del self._running[name], self._begun[name]
+        outcome = counted(name, code, report)
+        outcome.seconds = round(time.monotonic() - begun, 1)
+        (KEPT / f"{name}.json").write_text(json.dumps(asdict(outcome)))
+        self.outcomes.append(outcome)
+        self._show(outcome, log)
+
+    def _show(self, outcome: Outcome, log: Path) -> None:
+        """Print a suite's whole output where something failed or nobody watches, and how it ended."""
+        with self._print:
+            if outcome.failed or not sys.stdout.isatty():
+                sys.stdout.write(f"\n----- {outcome.suite}\n{log.read_text(errors='replace')}-----\n")
+            print(f"{outcome.suite}: {outcome.counts()} in {outcome.seconds:.0f} s ({log.relative_to(CHECKOUT)})")
+            sys.stdout.flush()
+
+    def _say(self, text: str) -> None:
+        with self._print:
+            print(f"... {text}", flush=True)
+
+    def _interrupt(self) -> None:
+        """Interrupt what runs, as a terminal would, and kill what does not end."""
+        self._interrupted = True
+        self._say("interrupted; the suites remove what they have made")
+        running = list(self._running.values())
+        for signum, patience in ((signal.SIGINT, END_S), (signal.SIGKILL, END_S)):
+            for process in running:
+                if process.poll() is None:
+                    os.killpg(process.pid, signum)
+            deadline = time.monotonic() + patience
+            while any(process.poll() is None for process in running) and time.monotonic() < deadline:
+                time.sleep(0.1)
+
+
+def counted(name: str, code: int, report: Path) -> Outcome:
+    """Return what a suite came to.
+
+    Args:
+        name: The suite.
+        code: Its exit code.
+        report: pytest's report, if the suite has written one.
+    """
+    outcome = Outcome(name)
+    if report.exists():
+        cases = list(ElementTree.parse(report).iter("testcase"))
+        outcome.failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
+        reasons = Counter(skip.get("message", "") for case in cases for skip in case.findall("skipped"))
+        outcome.skipped, outcome.reasons = sum(reasons.values()), dict(reasons)
+        outcome.passed = len(cases) - outcome.failed - outcome.skipped
+    elif code == 0:
+        outcome.passed = 1
+    if code and not outcome.failed:
+        outcome.failed = 1
+    return outcome
+
+
+def kept() -> list[Outcome]:
+    """Return what the suites came to when they were run last."""
+    return [Outcome(**json.loads(file.read_text())) for file in sorted(KEPT.glob("*.json"))]
+
+
+def close(outcomes: Sequence[Outcome]) -> int:
+    """Print what was skipped and the line that closes the whole.
+
+    Args:
+        outcomes: What the suites came to.
+
+    Returns:
+        The exit code.
+    """
+    for outcome in outcomes:
+        for reason, number in outcome.reasons.items():
+            print(f"skipped, {number} of {outcome.suite}: {reason}")
+    failed = [outcome for outcome in outcomes if outcome.failed]
+    for outcome in failed:
+        print(f"failed: {outcome.suite} ({(KEPT / outcome.suite).relative_to(CHECKOUT)}.log)")
+    whole = Outcome("", 0, *(sum(getattr(one, kind) for one in outcomes) for kind in ("passed", "failed", "skipped")))
+    print(whole.counts(), flush=True)
+    return int(bool(failed) or not whole.passed)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the lanes, or sum up the last runs; return the exit code.
+
+    Args:
+        arguments: As in the module's usage.
+    """
+    if list(arguments) == ["--total"]:
+        return close(kept())
+    lanes = [argument.split(",") for argument in arguments]
+    unknown = sorted({name for lane in lanes for name in lane} - SUITES.keys())
+    if unknown or not lanes:
+        print(f"There is no suite {', '.join(unknown) or 'given'}. There are: {', '.join(SUITES)}.", file=sys.stderr)
+        return 2
+    KEPT.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    run = Run(lanes)
+    try:
+        run.execute()
+    except KeyboardInterrupt:
+        print("Interrupted. What was tested is in .cache/tests; run the same again.")
+        return 130
+    return close(run.outcomes)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
