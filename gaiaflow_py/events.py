@@ -71,6 +71,7 @@ class RunResult:
         services: The services' states ("name", "state", "health", "url", "uptime_s", "memory_bytes").
         findings: What the doctor found ("id", "title", "state", "message", "why", "repair").
             Of these three, each has "host", too, when there are several.
+        notes: What a user should know of what was done, a line each.
         image: The name of the image that was built, or needn't be.
         task: The task that was running last.
         tasks: How many tasks have been begun.
@@ -87,6 +88,7 @@ class RunResult:
     endpoints: list[dict[str, Any]] = field(default_factory=list)
     services: list[dict[str, Any]] = field(default_factory=list)
     findings: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     image: str = ""
     task: str = ""
     tasks: int = 0
@@ -182,6 +184,7 @@ class Collector:
             self.result.deferred.append(
                 Deferred(host, *(str(deferred.get(k, "")) for k in ("component", "reason", "finish")))
             )
+        self.result.notes += [note for note in res.get("notes") or () if note not in self.result.notes]
         if isinstance(res.get("endpoints"), list):
             self._endpoints[host] = res["endpoints"]
         if isinstance(res.get("services"), list):

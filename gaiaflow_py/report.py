@@ -117,6 +117,8 @@ def outcome(request: Request, result: RunResult) -> None:
     """
     for failure in result.failures:
         _print_failure(failure)
+    for note in result.notes:
+        message(f"Note: {note}")
     for deferred in result.deferred:
         message(f"Deferred on {deferred.host}: {deferred.component}: {deferred.reason}", deferred.finish)
     if result.status == "interrupted":
@@ -149,6 +151,8 @@ def run_document(result: RunResult) -> dict[str, Any]:
         content["endpoints"] = result.endpoints
     if result.image and result.status == "ok":
         content["image"] = result.image
+    if result.notes:
+        content["notes"] = result.notes
     if result.deferred:
         content["deferred"] = [asdict(deferred) for deferred in result.deferred]
     if result.failures:

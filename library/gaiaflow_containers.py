@@ -33,6 +33,16 @@ options:
     type: list
     elements: str
     default: []
+  shell_rules:
+    description: What becomes of the variables of the user's shell, as vars/main/environment.yml has it.
+    type: list
+    elements: dict
+    default: []
+  shell_basics:
+    description: Names and patterns of those variables that containers see.
+    type: list
+    elements: str
+    default: []
   build:
     description: Whether images that exist already are built again.
     type: str
@@ -97,6 +107,10 @@ endpoints:
   description: service, url, user and the file of its password, for each service that a user opens.
   returned: when the services were started
   type: list
+notes:
+  description: What a user should know of what was done, a line each.
+  returned: when the services were started
+  type: list
 """
 
 import contextlib
@@ -131,6 +145,7 @@ from ansible.module_utils.gaiaflow_container import (
 )
 from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, EngineError, own_socket
 from ansible.module_utils.gaiaflow_health import Patience, answers
+from ansible.module_utils.gaiaflow_shell import lines, seen_in_container, user_environment
 
 # Not services.json, from which the native runtime may still be running.
 DEFINITIONS = "containers.json"
@@ -157,6 +172,7 @@ class Stack:
         self.engine = Engine(address, timeout=module.params["stop_timeout"] + 30)
         prefix = record.get("containers") or prefix_of(self.directory)
         self.place = Place(self.directory, prefix, owner(self.engine), module.params["stop_timeout"])
+        self.notes: list[str] = []
 
     @property
     def entries(self) -> dict[str, dict[str, Any]]:
@@ -278,6 +294,19 @@ def write_definitions(stack: Stack) -> list[str]:
     if not stack.module.check_mode and (not services.exists() or services.read_text() != text):
         write_private(services, text)
     return changed
+
+
+def keep_environments(stack: Stack, names: list[str]) -> None:
+    """Writes what services that are about to start see of the user's environment; other images see nothing of it."""
+    params = stack.module.params
+    seen, files = seen_in_container(user_environment(), params["shell_rules"], params["shell_basics"], PRIVATE)
+    for name in names:
+        if "image" not in stack.entries[name]:
+            private = stack.place.private(name)
+            write(stack, private / "environment.json", json.dumps(seen.variables) + "\n")
+            for file, source in files.items():
+                write(stack, private / file, source.read_text(errors="replace"))
+            stack.notes = lines(seen.told)
 
 
 def write(stack: Stack, path: Path, text: str, mode: int = 0o600) -> bool:
@@ -464,6 +493,7 @@ def start_containers(stack: Stack, names: list[str]) -> bool:
     present = stack.inspect(names)
     kept = set_restart_policy(stack, present, KEPT_UP)
     down = [name for name in names if not present[name]["State"]["Running"]]
+    keep_environments(stack, down)
     for name in down:
         hand_over(stack, stack.container(name))
     parallel(lambda name: stack.engine.post(f"/containers/{stack.name_of(name)}/start"), down)
@@ -649,6 +679,7 @@ def defined(stack: Stack) -> dict[str, Any]:
     for name in stack.selected():
         make_directories(stack, stack.container(name))
         if state == "exported":
+            keep_environments(stack, [name])
             hand_over(stack, stack.container(name))
     if examined["to_define"] or state in {"defined", "exported"}:
         return {**result, "changed": False}
@@ -657,7 +688,9 @@ def defined(stack: Stack) -> dict[str, Any]:
     wait_until_healthy(stack, stack.selected(), module.params["start_timeout"])
     if module.params["purge"]:
         remove_unused_images(stack.engine)
-    return {**result, "changed": changed, "endpoints": endpoints(stack)}
+    for note in stack.notes:
+        module.warn(note)
+    return {**result, "changed": changed, "endpoints": endpoints(stack), "notes": stack.notes}
 
 
 def stopped(stack: Stack) -> bool:
@@ -689,6 +722,8 @@ def main() -> None:
             "state": {"type": "str", "choices": states, "required": True},
             "definition": {"type": "dict", "default": {}},
             "services": {"type": "list", "elements": "str", "default": []},
+            "shell_rules": {"type": "list", "elements": "dict", "default": []},
+            "shell_basics": {"type": "list", "elements": "str", "default": []},
             "build": {"type": "str", "choices": ["missing", "always"], "default": "missing"},
             "purge": {"type": "bool", "default": False},
             "start_timeout": {"type": "int", "default": 600},

@@ -25,6 +25,16 @@ options:
     description: What several services of the definition share, by the name that their C(base) gives.
     type: dict
     default: {}
+  shell_rules:
+    description: What becomes of the variables of the user's shell, as vars/main/environment.yml has it.
+    type: list
+    elements: dict
+    default: []
+  shell_basics:
+    description: Names and patterns of the variables that services see which run no code of the user's.
+    type: list
+    elements: str
+    default: []
   programs:
     description: Directory of run_service.py, the program that becomes a service, and of its like; needed to start.
     type: path
@@ -62,16 +72,20 @@ endpoints:
   description: service, url, user and the file of its password, for each service that a user opens.
   returned: when the services were started
   type: list
+notes:
+  description: What a user should know of what was done, a line each.
+  returned: when the services were started
+  type: list
 """
 
 import configparser
 import contextlib
+import functools
 import hashlib
 import http.client
 import io
 import json
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -96,12 +110,9 @@ from ansible.module_utils.gaiaflow import (
 )
 from ansible.module_utils.gaiaflow_catalogue import expand
 from ansible.module_utils.gaiaflow_health import Patience, answers
+from ansible.module_utils.gaiaflow_shell import Seen, lines, seen, user_environment
 
-# The stack must not depend on the shell that happened to start it: AIRFLOW__*, AWS_PROFILE or PYTHONPATH stay outside.
-INHERITED = re.compile(
-    r"HOME|USER|LOGNAME|SHELL|PATH|TMPDIR|TZ|LANG|LC_\w+|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy"
-    r"|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
-)
+STACKS_OWN = "the stack sets it itself, for its own services"
 POLL_SECONDS = 0.25
 LOG_LINES = 15
 # A service that supervisord has had to start this often within one start is not going to come up.
@@ -121,14 +132,17 @@ class Service:
     url: str
     user: str
     needs: tuple[str, ...]
+    runs_users_code: bool
+    own_variables: tuple[str, ...]
 
 
 class Stack:
     """One instance: its services, and the supervisord that runs them."""
 
-    def __init__(self, directory: Path, socket: str) -> None:
+    def __init__(self, directory: Path, socket: str, shell: Shell) -> None:
         self.directory = directory
         self.socket = socket
+        self.shell = shell
         self.services: dict[str, Service] = {}
         self.load(read_json(directory / "config" / "services.json"))
 
@@ -143,6 +157,8 @@ class Stack:
                 url=entry.get("url", ""),
                 user=entry.get("user", ""),
                 needs=tuple(entry.get("needs", [])),
+                runs_users_code=bool(entry.get("sees_project")),
+                own_variables=tuple(entry.get("env", {})),
             )
             for name, entry in definition.get("services", {}).items()
         }
@@ -344,6 +360,64 @@ def configure(stack: Stack, module: AnsibleModule) -> list[dict[str, str]]:
     return differences
 
 
+# ---- The user's environment
+
+
+class Shell:
+    """The environment of the user's shell, and what of it the services see.
+
+    Args:
+        rules: What becomes of its variables.
+        basics: Names and patterns of those that every service sees.
+    """
+
+    def __init__(self, rules: list[dict[str, Any]], basics: list[str]) -> None:
+        self.rules = rules
+        self.basics = basics
+        self.told: dict[str, list[str]] = {}
+
+    @functools.cached_property
+    def given(self) -> dict[str, str]:
+        """The user's environment."""
+        variables: dict[str, str] = user_environment()
+        return variables
+
+    def for_every_service(self) -> dict[str, str]:
+        """What supervisord sees, and services that run no code of the user's."""
+        found: Seen = seen(self.given, self.rules, self.basics)
+        return self._told(found)
+
+    def for_service(self, service: Service) -> dict[str, str]:
+        """What a service sees."""
+        if not service.runs_users_code:
+            return self.for_every_service()
+        found: Seen = seen(self.given, self.rules)
+        named = {name for names in found.told.values() for name in names}
+        if own := sorted(set(service.own_variables) & set(found.variables) - named):
+            found.told[STACKS_OWN] = own
+        return self._told(found)
+
+    def _told(self, found: Seen) -> dict[str, str]:
+        variables: dict[str, str] = found.variables
+        for why, names in found.told.items():
+            self.told[why] = sorted({*self.told.get(why, []), *names})
+        return variables
+
+    @property
+    def notes(self) -> list[str]:
+        """What is told of variables that services see otherwise."""
+        notes: list[str] = lines(self.told)
+        return notes
+
+
+def keep_environments(stack: Stack, names: list[str]) -> None:
+    """Keeps what services that are about to start see of the user's environment, also when they are started again."""
+    directory = stack.directory / "config" / "environment"
+    directory.mkdir(exist_ok=True, mode=0o700)
+    for name in names:
+        write_private(directory / f"{name}.json", json.dumps(stack.shell.for_service(stack.services[name])) + "\n")
+
+
 # ---- Start
 
 
@@ -351,8 +425,7 @@ def start_supervisor(stack: Stack) -> None:
     """Starts supervisord, after ending what one that was killed may have left running."""
     end_leftovers(stack, grace=5)
     Path(stack.socket).unlink(missing_ok=True)
-    environment = {key: value for key, value in os.environ.items() if INHERITED.fullmatch(key)}
-    environment[INSTANCE_VARIABLE] = str(stack.directory)
+    environment = {**stack.shell.for_every_service(), INSTANCE_VARIABLE: str(stack.directory)}
     configuration = str(stack.directory / "config" / "supervisord.conf")
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", configuration]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/")
@@ -382,6 +455,7 @@ def start_processes(stack: Stack, services: list[Service]) -> bool:
     """Starts what is not up, all at once; tells whether there was anything to start."""
     processes = stack.processes()
     down = [one.name for one in services if processes[one.name]["statename"] not in UP_STATES]
+    keep_environments(stack, down)
     for name in down:
         stack.supervisor.startProcess(name, False)
     return bool(down)
@@ -566,6 +640,8 @@ def main() -> None:
             "state": {"type": "str", "choices": ["started", "stopped", "restarted", "query"], "required": True},
             "definition": {"type": "dict", "default": {}},
             "bases": {"type": "dict", "default": {}},
+            "shell_rules": {"type": "list", "elements": "dict", "default": []},
+            "shell_basics": {"type": "list", "elements": "str", "default": []},
             "programs": {"type": "path", "default": ""},
             "services": {"type": "list", "elements": "str", "default": []},
             "start_timeout": {"type": "int", "default": 120},
@@ -576,7 +652,8 @@ def main() -> None:
     end_with_run()
     state = module.params["state"]
     try:
-        stack = Stack(Path(module.params["directory"]), module.params["socket"])
+        shell = Shell(module.params["shell_rules"], module.params["shell_basics"])
+        stack = Stack(Path(module.params["directory"]), module.params["socket"], shell)
         with sole_writer(stack, module):
             if state == "query":
                 module.exit_json(changed=False, services=status(stack))
@@ -584,7 +661,9 @@ def main() -> None:
             changed = bring_to(stack, module)
             result = {"changed": changed or bool(differences), "diff": differences}
             if state != "stopped":
-                result["endpoints"] = endpoints(stack)
+                result.update(endpoints=endpoints(stack), notes=shell.notes)
+                for note in shell.notes:
+                    module.warn(note)
             module.exit_json(**result)
     except ServiceFailed as error:
         module.fail_json(

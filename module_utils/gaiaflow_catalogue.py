@@ -36,6 +36,8 @@ def expand(services: dict[str, Any], bases: dict[str, Any], runtime: str) -> dic
     for entry in expanded.values():
         needed = entry.get("needs", [])
         entry["waits_for"] = [[host(one, runtime), int(expanded[one]["port"])] for one in needed]
+        if runtime == "docker":
+            entry["peers"] = sorted(expanded)
     return expanded
 
 

@@ -24,6 +24,8 @@ from typing import Any
 PLACEHOLDER = re.compile(r"@\{([\w.]+)\}")
 CAPABILITY_BITS = {"dac_read_search": 2, "dac_override": 1}
 POLL_SECONDS = 0.05
+OWN_HOSTS = ("127.0.0.1", "localhost", "::1")
+NO_PROXY_ITEM = re.compile(r"\*|(\w+://)?[\w.*-]+(:\d+)?|\d+(\.\d+){3}/\d+")
 
 
 def fill_in(text: str, credentials: dict[str, Any]) -> str:
@@ -98,17 +100,73 @@ def drop_root(user_id: int) -> list[str]:
     ]
 
 
-def service_environment(service: dict[str, Any], directory: str, credentials: dict[str, Any]) -> dict[str, str]:
-    """The service's whole environment: supervisord's, and then what the catalogue says."""
-    environment = dict(os.environ)
+def users_environment(services_file: Path, name: str) -> dict[str, str]:
+    """What the service sees of the environment of the shell that started it: kept beside the services file."""
+    in_container = services_file.with_name("environment.json")
+    if in_container.exists():
+        return {**os.environ, **json.loads(in_container.read_text())}
+    file = services_file.parent / "environment" / f"{name}.json"
+    if not file.exists():
+        return dict(os.environ)
+    # The mark by which a process of the instance is known, and what tells one definition from another.
+    own = {key: value for key, value in os.environ.items() if key.startswith("GAIAFLOW_")}
+    return {**json.loads(file.read_text()), **own}
+
+
+def service_environment(
+    service: dict[str, Any], directory: str, credentials: dict[str, Any], users: dict[str, str]
+) -> dict[str, str]:
+    """The service's whole environment: the user's, then what the stack itself needs, then what the catalogue says."""
+    environment = dict(users)
     environment["PATH"] = f"{directory}/bin:{environment.get('PATH', os.defpath)}"
-    loopback = "127.0.0.1,localhost"
-    for key in ("NO_PROXY", "no_proxy"):
-        environment[key] = ",".join(filter(None, [environment.get(key), loopback]))
+    set_proxies(environment, service.get("peers", []))
     # Otherwise setproctitle overwrites the mark by which a process of the instance is known.
     environment["SPT_NOENV"] = "1"
     environment.update({key: fill_in(str(value), credentials) for key, value in service["env"].items()})
     return environment
+
+
+def set_proxies(environment: dict[str, str], peers: list[str]) -> None:
+    """Gives both spellings of each variable about proxies the same value, in a form that every client accepts.
+
+    The lower-case one says what counts, as it does for curl and Python, where both are there. No proxy stands between
+    the services themselves.
+    """
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        value = environment.get(name, environment.get(name.upper()))
+        if value is not None:
+            environment[name] = environment[name.upper()] = with_scheme(value.strip())
+    lists = [environment.get(name, "") for name in ("no_proxy", "NO_PROXY")]
+    items = [*re.split(r"[,\s]+", ",".join(lists)), *OWN_HOSTS, *peers]
+    kept = [item for one in items if (item := without_brackets(one))]
+    left_out = [item for item in kept if not (NO_PROXY_ITEM.fullmatch(item) or is_ipv6(item))]
+    if left_out:
+        print(f"Not passed on in NO_PROXY, as httpx ends with an error on it: {', '.join(left_out)}", flush=True)
+    union = [item for item in dict.fromkeys(kept) if item not in left_out]
+    # Some take it for all hosts only where it stands alone.
+    environment["NO_PROXY"] = environment["no_proxy"] = "*" if "*" in union else ",".join(union)
+
+
+def is_ipv6(item: str) -> bool:
+    """Whether an entry is an IPv6 address, and no network of them, of which httpx makes an error."""
+    try:
+        socket.inet_pton(socket.AF_INET6, item)
+    except OSError:
+        return False
+    return True
+
+
+def with_scheme(proxy: str) -> str:
+    """A proxy's address in the form that requests needs, too."""
+    if not proxy or "://" in proxy:
+        return proxy
+    return f"http://{proxy.removeprefix('//')}"
+
+
+def without_brackets(item: str) -> str:
+    """An entry of NO_PROXY with an IPv6 address as httpx needs it, without brackets and port."""
+    address = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](:\d+)?", item)
+    return address[1] if address else item
 
 
 def preloading(service: dict[str, Any], directory: str) -> list[str]:
@@ -138,12 +196,14 @@ def prepare(service: dict[str, Any], prefix: list[str], environment: dict[str, s
 def main(services_file: str, name: str = "") -> None:
     """Runs the named service of the services file, or the only one."""
     description = json.loads(Path(services_file).read_text())
-    service = description["services"][name or next(iter(description["services"]))]
+    name = name or next(iter(description["services"]))
+    service = description["services"][name]
     credentials = json.loads(Path(description["credentials"]).read_text())
     os.umask(0o077)
 
     environment_directory = description["environments"][service["environment"]]
-    environment = service_environment(service, environment_directory, credentials)
+    users = users_environment(Path(services_file), name)
+    environment = service_environment(service, environment_directory, credentials, users)
     for file in service.get("files", []):
         write_private(Path(file["path"]), fill_in(file["text"], credentials))
     prefix: list[str] = []
