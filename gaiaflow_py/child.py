@@ -1,6 +1,6 @@
 """Runs ansible-playbook so that it ends when the wrapper does, whatever ends the wrapper.
 
-Usage: child.py PRIVATE_DIRECTORY PARENT_PID [LOCK_FILE...] -- ANSIBLE_ARGUMENT...
+Usage: isolated.py gaiaflow_py.child PRIVATE_DIRECTORY PARENT_PID [LOCK_FILE...] -- ANSIBLE_ARGUMENT...
 
 The wrapper holds the other end of this process's terminal. When the wrapper is gone, even by kill -9, the kernel
 sends SIGHUP: the run is then interrupted as by Ctrl-C, which ends the running modules, too. The lock files are held
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -20,6 +21,9 @@ from types import FrameType
 
 REMOVE_S = 10.0
 """How long to go on removing what is still being written to."""
+
+OPEN_FILES = 4096
+"""How many files Ansible and the services may have open, where the system allows it."""
 
 
 class _HangUp:
@@ -48,6 +52,7 @@ def main(argv: list[str]) -> None:
     Args:
         argv: The arguments, as in the module's usage.
     """
+    _be_usual()
     hang_up = _HangUp()
     signal.signal(signal.SIGHUP, hang_up)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,6 +69,20 @@ def main(argv: list[str]) -> None:
     finally:
         if hang_up.seen or os.getppid() != parent:
             _remove(private)
+
+
+def _be_usual() -> None:
+    """Takes back what a shell or a scheduler may have handed down that would change what Ansible does.
+
+    A user whose files nobody else may read keeps that; what the product needs read by others, it says itself.
+    """
+    os.umask(os.umask(0) & 0o077 | 0o022)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def _remove(directory: Path) -> None:

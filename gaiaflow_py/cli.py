@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 import click
 
@@ -37,24 +36,35 @@ def run(argv: Sequence[str]) -> int:
         143 when interrupted.
     """
     try:
-        return int(cli.main(args=list(argv), prog_name=PROGRAM, standalone_mode=False) or 0)
+        code = int(cli.main(args=list(argv), prog_name=PROGRAM, standalone_mode=False) or 0)
+        sys.stdout.flush()
+        return code
     except click.ClickException as error:
         _report(error, as_json="--json" in argv)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Aborted.", err=True)
+        _report_interrupt(as_json="--json" in argv)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_nowhere()
         return 141
     except Exception as error:
-        from gaiaflow_py.errors import GaiaflowError
-        from gaiaflow_py.report import error as report_error
+        from gaiaflow_py import unexpected
 
-        if not isinstance(error, GaiaflowError):
-            raise
-        report_error(error, as_json="--json" in argv)
-        return error.exit_code
+        return unexpected.report(error, argv)
+
+
+def _write_nowhere() -> None:
+    """Nobody reads any more, or can: what is left in the buffer would be complained about at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _report_interrupt(*, as_json: bool) -> None:
+    click.echo("Aborted.", err=True)
+    if as_json:
+        from gaiaflow_py.report import document
+
+        document({"status": "interrupted", "error": {"message": "Aborted.", "hint": ""}})
 
 
 def _report(error: click.ClickException, *, as_json: bool) -> None:
@@ -64,8 +74,3 @@ def _report(error: click.ClickException, *, as_json: bool) -> None:
         document({"status": "error", "error": {"message": error.format_message(), "hint": "See --help."}})
     else:
         error.show()
-
-
-def main() -> NoReturn:
-    """Runs the command that the process was started with, and exits."""
-    sys.exit(run(sys.argv[1:]))

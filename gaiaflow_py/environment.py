@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gaiaflow_py.errors import InputError
+from gaiaflow_py.paths import home_directory
 
 PASSED_ON: Mapping[str, str] = {
     "PATH": "where programs such as docker are found",
@@ -106,7 +107,7 @@ def _refuse_other_encodings(name: str, value: str) -> None:
 
 def _own_values(given: Mapping[str, str]) -> dict[str, str]:
     """What Ansible must be told truly, whatever the environment says."""
-    values = {"HOME": home_directory(given)}
+    values = {"HOME": str(home_directory(given))}
     if given.get("TMPDIR"):
         values["TMPDIR"] = tempfile.gettempdir()  # an absolute one, that is there
     if file := given.get("ANSIBLE_VAULT_PASSWORD_FILE"):
@@ -118,24 +119,6 @@ def _own_values(given: Mapping[str, str]) -> dict[str, str]:
     if directory := _directory_of_libpython(given):
         values["LD_LIBRARY_PATH"] = directory
     return values
-
-
-def home_directory(given: Mapping[str, str]) -> str:
-    """Returns the user's home directory: as HOME says, if it says something absolute, else the system's.
-
-    Args:
-        given: The user's environment.
-
-    Raises:
-        InputError: Neither says one.
-    """
-    home = given.get("HOME", "")
-    if Path(home).is_absolute():
-        return home
-    try:
-        return pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:
-        raise InputError("HOME isn't set, and the system knows no home directory for this user.", "Set HOME.") from None
 
 
 def _login_name() -> str | None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
+from collections.abc import Mapping
 from pathlib import Path
+
+from gaiaflow_py.errors import InputError
 
 
 def content_root() -> Path:
@@ -19,7 +23,27 @@ def home() -> Path:
     if configured:
         return Path(configured).expanduser().absolute()
     data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data and Path(data).is_absolute() else Path.home() / ".local" / "share") / "gaiaflow"
+    if data and Path(data).is_absolute():
+        return Path(data) / "gaiaflow"
+    return home_directory(os.environ) / ".local" / "share" / "gaiaflow"
+
+
+def home_directory(given: Mapping[str, str]) -> Path:
+    """Returns the user's home directory: as HOME says, if it says something absolute, else the system's.
+
+    Args:
+        given: The user's environment.
+
+    Raises:
+        InputError: Neither says one.
+    """
+    said = Path(given.get("HOME", ""))
+    if said.is_absolute():
+        return said
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        raise InputError("HOME isn't set, and the system knows no home directory for this user.", "Set HOME.") from None
 
 
 def instances_dir() -> Path:

@@ -178,7 +178,8 @@ class _Run:
     def _command(self) -> list[str]:
         options = self._request.options
         locks = [str(run_lock(instance)) for instance in self._request.held]
-        child = [str(Path(__file__).with_name("child.py")), str(self._private), str(os.getpid()), *locks, "--"]
+        isolated = [sys.executable, "-I", str(Path(__file__).with_name("isolated.py"))]
+        child = [*isolated, "gaiaflow_py.child", str(self._private), str(os.getpid()), *locks, "--"]
         inventories = content_root() / "inventory"
         arguments = ["-i", str(inventories / "local.yml")]
         if options.inventory is not None:
@@ -192,7 +193,7 @@ class _Run:
             arguments += ["--limit", options.limit]
         arguments += ["--check"] * options.check + ["--diff"] * options.diff
         arguments += [f"-{'v' * options.verbosity}"] if options.verbosity else []
-        return [sys.executable, "-I", *child, *arguments, str(_playbook(self._request))]
+        return [*child, *arguments, str(_playbook(self._request))]
 
     def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
         ansible = self._private / "ansible"
@@ -283,11 +284,12 @@ def _usable_locale() -> dict[str, str]:
 
 @contextmanager
 def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handles the signals that end a run; only the main thread may."""
+    """Handles the signals that end a run; only the main thread may. Without SIGCHLD, Ansible's end isn't noticed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {signum: signal.signal(signum, handler) for signum in SIGNALS}
+    before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         yield
     finally:
