@@ -17,9 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from gaiaflow_py import environment, progress, runlog
+from gaiaflow_py import environment, extravars, progress, runlog
 from gaiaflow_py.errors import InputError, SetupError
 from gaiaflow_py.events import KILLED, Collector, Event, RunResult
 from gaiaflow_py.lock import held, run_lock
@@ -143,7 +142,7 @@ class _Run:
         given = dict(os.environ)
         settings = {"pexpect_timeout": POLL_S, "suppress_output_file": True, "suppress_ansible_output": True}
         _write(self._private / "env" / "settings", json.dumps(settings))
-        _write(self._private / "env" / "extravars", json.dumps(self._variables()))
+        _write(self._private / "env" / "extravars", extravars.document(self._request))
         if self._request.options.become_password is not None:
             _write(self._private / "env" / "become", self._request.options.become_password)
         _write(self._private / "user_environment", environment.hand_over(given))
@@ -165,15 +164,6 @@ class _Run:
         except (AnsibleRunnerException, OSError) as error:
             raise SetupError(f"ansible-runner failed: {error}", f"Log: {self._log.path}") from error
         return KILLED if runner.rc is None else int(runner.rc)
-
-    def _variables(self) -> dict[str, Any]:
-        given, extra = self._request.variables, self._request.options.extra_vars
-        merged = {
-            name: {**given[name], **value}
-            for name, value in extra.items()
-            if isinstance(value, dict) and isinstance(given.get(name), dict)
-        }
-        return {**given, **extra, **merged}
 
     def _command(self) -> list[str]:
         options = self._request.options

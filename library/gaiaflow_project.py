@@ -50,6 +50,7 @@ import base64
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -59,6 +60,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
+FOLDER = "project"
 
 
 def is_project(directory: Path) -> bool:
@@ -80,30 +83,42 @@ def refuse_unusable(directory: Path) -> None:
 def names(directory: Path) -> list[dict[str, str]]:
     """The project's names after its directory's; the second choice is for one that would hide a Python module."""
     words = re.sub(r"[^0-9a-zA-Z]+", " ", directory.name).strip() or "project"
-    first = {"project_name": words.title() if words.islower() else words, "project_folder": directory.name}
+    first = {"project_name": words.title() if words.islower() else words, "project_folder": FOLDER}
     package = re.sub(r"^(?=[0-9])", "project_", words.lower().replace(" ", "_"))
     return [first, {**first, "package_name": f"{package}_project"}]
 
 
-def run_cookiecutter(template: Path, aside: Path, answers: dict[str, str]) -> str:
+def literal(text: str) -> str:
+    """A template of Jinja's that gives this text: cookiecutter takes every answer as one."""
+    escaped = text.encode("unicode_escape").decode().replace('"', '\\"')
+    return f'{{{{ "{escaped}" }}}}'
+
+
+def run_cookiecutter(template: Path, aside: Path, answers: dict[str, str], include_example: bool) -> str:
     """Runs cookiecutter; returns what it complained of, nothing when it made the project."""
     configuration = aside / "cookiecutter.yml"
     # Cookiecutter would otherwise leave a record in the user's home.
     configuration.write_text(json.dumps({"replay_dir": str(aside / "replay"), "cookiecutters_dir": str(aside)}))
     command = [sys.executable, "-m", "cookiecutter", "--no-input", "--config-file", str(configuration)]
     command += ["--output-dir", str(aside / "made"), str(template)]
-    command += [f"{key}={value}" for key, value in answers.items()]
+    command += [f"{key}={literal(value)}" for key, value in answers.items()]
+    command.append(f"include_example={include_example}")
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    return (done.stderr.strip() or f"cookiecutter ended with code {done.returncode}") if done.returncode else ""
+    complaint = done.stderr.strip() or done.stdout.strip() or f"cookiecutter ended with code {done.returncode}"
+    return complaint if done.returncode else ""
 
 
 def generate(template: Path, name: Path, include_example: bool, aside: Path) -> Path:
-    """Makes the project that is to stand at `name`, aside, and returns where."""
+    """Makes the project that is to stand at `name`, aside, and returns where.
+
+    Cookiecutter works elsewhere: it takes the names of the directories above the project as templates, too.
+    """
     complaint = ""
-    for choice in names(name):
-        complaint = run_cookiecutter(template, aside, {**choice, "include_example": str(include_example)})
-        if not complaint:
-            return next((aside / "made").iterdir())
+    with tempfile.TemporaryDirectory() as elsewhere:
+        for choice in names(name):
+            complaint = run_cookiecutter(template, Path(elsewhere), choice, include_example)
+            if not complaint:
+                return Path(shutil.move(f"{elsewhere}/made/{FOLDER}", aside))
     raise ValueError(complaint)
 
 

@@ -4,6 +4,7 @@ import json
 import keyword
 import re
 import sys
+import unicodedata
 
 # JSON never has three quotes in a row, so any answer fits into this literal.
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
@@ -32,13 +33,20 @@ def problem_with_package_name(name: str) -> str | None:
 def problem_with_folder(name: str) -> str | None:
     if not name.strip() or name != name.strip() or name in (".", "..") or name.startswith(("-", "~")):
         return "allowed is a directory's name that isn't '.' or '..' and has no space, '-' or '~' in front"
-    if "/" in name or "\\" in name or not name.isprintable():
+    if "/" in name or "\\" in name or has_control_characters(name):
         return "allowed is one directory's name, without '/', '\\' or control characters"
+    if any("{" + sign in name for sign in "#%{"):  # Cookiecutter takes the names of directories as templates, too.
+        return "allowed is a directory's name in which no '{' is followed by another, by '%' or by '#'"
     return None
 
 
+def has_control_characters(text: str) -> bool:
+    # Not isprintable: that refuses what joins emoji, what turns the direction of writing, and spaces that don't break.
+    return any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
+
+
 def problem_with_line(text: str) -> str | None:
-    return None if text.isprintable() else "allowed is one line of text without control characters"
+    return "allowed is one line of text without control characters" if has_control_characters(text) else None
 
 
 def problems() -> list[str]:

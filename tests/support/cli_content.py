@@ -27,6 +27,11 @@ all:
 """
 
 
+def script_of(package: Path, *arguments: str) -> list[str]:
+    """Returns the command line that runs gaiaflow-setup as the launcher does, from a package that isn't installed."""
+    return [sys.executable, "-I", str(package / "isolated.py"), "gaiaflow_py", *arguments]
+
+
 class Content:
     """A checkout with nothing but the command line and the test's own playbooks.
 
