@@ -149,12 +149,8 @@ def create(
         SetupError: A wheel can't be had, the disk is full, a download isn't what it should be.
     """
     try:
-        with _private_directory(file) as private:
-            display = _Display(Path(private) / "steps", as_json)
-            try:
-                return _Packer(file, target, Path(private), variables or {}, display).pack(project, strict)
-            finally:
-                display.stop()
+        with _private_directory(file) as private, progress.Work(Path(private) / "steps", json=as_json) as display:
+            return _Packer(file, target, Path(private), variables or {}, display).pack(project, strict)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise SetupError(
@@ -230,26 +226,6 @@ def _module_utils(name: str) -> Any:
     return importlib.import_module(f"ansible.module_utils.{name}")
 
 
-class _Display:
-    """Shows what is done now."""
-
-    def __init__(self, steps: Path, as_json: bool) -> None:
-        self._steps, self._task, self._number, self._last = steps, "", 0, ""
-        self._progress = progress.for_run(steps, wanted=True, json=as_json)
-        self.stop = self._progress.stop
-
-    def task(self, text: str) -> None:
-        self._task, self._number = text, self._number + 1
-        self._progress.show(self._task, self._number)
-
-    def step(self, text: str) -> None:
-        if text != self._last:
-            with self._steps.open("a") as file:
-                file.write(f"{text}\n")
-        self._last = text
-        self._progress.show(self._task, self._number)
-
-
 @dataclass(frozen=True)
 class Pin:
     """One package that is needed, at one version."""
@@ -307,7 +283,7 @@ class _Packer:
     target: Target
     private: Path
     variables: Mapping[str, Any]
-    display: _Display
+    display: progress.Work
     missing: list[dict[str, str]] = field(default_factory=list)
     running: list[subprocess.Popen[str]] = field(default_factory=list)
     least_free: int = sys.maxsize
@@ -332,17 +308,17 @@ class _Packer:
             self._collect(project, strict)
         finally:
             self._end_programs()
-        self.display.task("Write the bundle")
+        self.display.begin("Writing the bundle")
         return self._write()
 
     def _collect(self, project: Path | None, strict: bool) -> None:
         command_line, services = self._locks()
-        self.display.task("Resolve the projects' dependencies")
+        self.display.begin("Resolving the projects' dependencies")
         projects = list(self._project_pins(project))
-        self.display.task("Download the wheels")
+        self.display.begin("Wheels")
         self._download_wheels(merged([*command_line, *services, *projects]))
         self._list_for_launcher(command_line)
-        self.display.task("Download the programs")
+        self.display.begin("Programs")
         for name in PROGRAMS:
             self._download_program(name)
         if strict and self.missing:
@@ -384,7 +360,7 @@ class _Packer:
             except environments.Failed as error:
                 raise InputError(str(error)) from error
             for name in (name for name, runs in runs_project.items() if runs and dependencies):
-                self.display.step(f"{directory.name} in {name}")
+                self.display.step(item=f"{directory.name} in {name}")
                 yield from self._resolve(name, dependencies)
 
     def _resolve(self, environment: str, dependencies: Iterable[str]) -> list[Pin]:
@@ -431,7 +407,7 @@ class _Packer:
         while any(one.poll() is None for one in running) and not any(one.poll() for one in running):
             begun = sum(log.read_text(errors="replace").count("Collecting ") for log in logs)
             self._free()
-            self.display.step(f"{begun * 10 // len(needed) * 10} % of {len(needed)} wheels")
+            self.display.step(begun, len(needed), "wheels")
             time.sleep(POLL_S)
         for one, log in zip(running, logs, strict=True):
             if one.poll():
@@ -462,7 +438,7 @@ class _Packer:
         architecture = self.target.platform.partition("/")[2]
         url = _rendered(self.versions[f"{name}_url"], self.versions).replace("{arch}", architecture)
         component = f"{name} {self.versions[f'{name}_version']}"
-        self.display.step(component)
+        self.display.step(item=component)
         path = self.programs / name
         try:
             found = _fetch(url, path)

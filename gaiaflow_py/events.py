@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from gaiaflow_py.phases import Phase, Phases
 
 Event = Mapping[str, Any]
 
@@ -73,9 +76,8 @@ class RunResult:
             Of these three, each has "host", too, when there are several.
         notes: What a user should know of what was done, a line each.
         image: The name of the image that was built, or needn't be.
+        phases: What was done, in the words of the display.
         task: The task that was running last.
-        tasks: How many tasks have been begun.
-        works: Whether the last one is known to do something: on some host it was not skipped.
         log: The log file, or None when it was removed.
         signum: The signal that ended the run, or 0.
     """
@@ -90,9 +92,8 @@ class RunResult:
     findings: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     image: str = ""
+    phases: list[Phase] = field(default_factory=list)
     task: str = ""
-    tasks: int = 0
-    works: bool = False
     log: Path | None = None
     signum: int = 0
 
@@ -114,10 +115,15 @@ class RunResult:
 
 
 class Collector:
-    """Takes Ansible's events one by one and keeps what matters in `result`."""
+    """Takes Ansible's events one by one and keeps what matters in `result`.
 
-    def __init__(self) -> None:
-        self.result = RunResult()
+    Args:
+        clock: Tells the time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.phases = Phases(clock)
+        self.result = RunResult(phases=self.phases.all)
         self._messages: list[str] = []
         self._diffs: dict[tuple[str, str], str] = {}
         self._endpoints: dict[str, list[dict[str, Any]]] = {}
@@ -134,8 +140,7 @@ class Collector:
         data = event.get("event_data") or {}
         if name == "playbook_on_task_start":
             self.result.task = data.get("task") or data.get("name", "")
-            self.result.tasks += 1
-            self.result.works = False
+            self.phases.task_begins(data)
         elif name == "runner_on_file_diff":
             self._diffs[_key(data)] = _diff_text(str(event.get("stdout", "")))
         elif name in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
@@ -165,11 +170,22 @@ class Collector:
                 Failure("", "", "No host matched: nothing was done.", "Check --inventory and --limit.")
             )
         result.status = "failed" if result.failures else "ok"
+        self.phases.end("failed" if result.failures else "done")
         return result
+
+    def interrupt(self, signum: int) -> RunResult:
+        """Return the result of a run that was interrupted.
+
+        Args:
+            signum: The signal.
+        """
+        self.result.status, self.result.signum = "interrupted", signum
+        self.phases.end("interrupted")
+        return self.result
 
     def _ended(self, name: str, data: Mapping[str, Any]) -> None:
         host, res = data["host"], data.get("res") or {}
-        self.result.works = True
+        self.phases.task_works(host)
         counts = self.result.hosts.setdefault(host, Counts())
         if name == "runner_on_ok" or data.get("ignore_errors"):
             counts.ok += 1
@@ -181,6 +197,7 @@ class Collector:
             self.result.changes.append(Change(host, data.get("task", ""), self._diffs.pop(_key(data), "")))
         for deferred in _deferred(res):
             counts.deferred += 1
+            self.phases.defer()
             self.result.deferred.append(
                 Deferred(host, *(str(deferred.get(k, "")) for k in ("component", "reason", "finish")))
             )

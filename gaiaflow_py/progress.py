@@ -1,138 +1,299 @@
-"""What runs now, on standard error: one live line on a terminal; elsewhere, a line for each task that isn't skipped."""
+"""How a run goes on, on standard error: a line for each phase that has ended, and the running one."""
 
 from __future__ import annotations
 
+import json as json_format
+import os
 import sys
-import time
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, Self
+
+from gaiaflow_py.phases import SERVICES, Phase, Phases, State, Step, Steps
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rich.console import Console
     from rich.live import Live
+    from rich.text import Text
 
-SKIP_S = 1.0
-"""A task that still runs after this time isn't skipped."""
+ALIVE_S = 15.0
+"""How often a phase that takes long is named where no terminal shows it."""
+
+LONG_S = 2.0
+"""From when on a running phase's time is shown."""
+
+BAR_FROM = 100
+"""The width of a terminal from which on there is room for a bar, in characters."""
+
+BAR = 20
+
+NARROW = 20
+"""A terminal of fewer characters gets plain lines."""
+
+MARKS: dict[State, str] = {"running": "…", "done": "✔", "deferred": "→", "failed": "✘", "interrupted": "✘"}
+ASCII: dict[State, str] = {
+    "running": "...",
+    "done": "ok",
+    "deferred": "later",
+    "failed": "failed",
+    "interrupted": "stopped",
+}
+STYLES: dict[State, str] = {
+    "running": "cyan",
+    "done": "green",
+    "deferred": "yellow",
+    "failed": "red",
+    "interrupted": "red",
+}
 
 
 class Progress(Protocol):
     """Shows how a run goes on."""
 
-    def show(self, task: str, tasks: int, *, works: bool = True) -> None:
-        """Shows the state; called at every event and a few times a second.
-
-        Args:
-            task: The task that runs now.
-            tasks: How many tasks have been begun, this one included.
-            works: It is known that the task does something; it may yet be skipped otherwise.
-        """
+    def show(self) -> None:
+        """Show the state; called at every event and a few times a second."""
 
     def stop(self) -> None:
-        """Shows nothing any more."""
+        """Show how the last phase ended, and nothing any more."""
 
 
 class Silent:
     """Shows nothing."""
 
-    def show(self, task: str, tasks: int, *, works: bool = True) -> None:
-        """Does nothing."""
+    def show(self) -> None:
+        """Do nothing."""
 
     def stop(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class Plain:
-    """Prints each task that isn't skipped, and each new step of a long one, on a line of its own.
+    """Prints a line for each phase that has ended, and one every 15 seconds in a long one.
 
     Args:
-        steps: The file to which long tasks write their steps.
+        phases: The run's phases.
+        steps: What long tasks tell of their steps.
     """
 
-    def __init__(self, steps: Path) -> None:
-        self._steps = steps
-        self._begun = self._since = time.monotonic()
-        self._task = 0
-        self._is_named = True
-        self._step = ""
+    def __init__(self, phases: Phases, steps: Steps) -> None:
+        self._phases, self._steps = phases, steps
+        self._ended = 0
+        self._said = phases.clock()
 
-    def show(self, task: str, tasks: int, *, works: bool = True) -> None:
-        """Prints what is new."""
-        now, step = time.monotonic(), last_step(self._steps)
-        if tasks != self._task:
-            self._task, self._since, self._is_named = tasks, now, False
-        if not self._is_named and (works or step != self._step or now - self._since > SKIP_S):
-            self._is_named = True
-            self._print(self._since, task)
-        if step != self._step:
-            self._step = step
-            self._print(now, f"  {step}")
+    def show(self) -> None:
+        """Print what is new."""
+        self._phases.tick()
+        for phase in self._phases.all[self._ended :]:
+            if phase.ended is None:
+                break
+            self._print(f"{_mark(phase)} {phase.title} ({duration(phase.seconds(0))})")
+            self._ended += 1
+        now, current = self._phases.clock(), self._phases.current
+        if current and now - max(self._said, current.begun) >= ALIVE_S:
+            self._print(f"{_mark(current)} {described(current, self._steps.latest(current.begun), now)}")
 
     def stop(self) -> None:
-        """Does nothing: what is printed stays."""
+        """Print how the last phase ended."""
+        self.show()
 
-    def _print(self, since: float, text: str) -> None:
-        print(f"[{since - self._begun:.0f} s] {text}", file=sys.stderr, flush=True)
+    def _print(self, text: str) -> None:
+        self._said = self._phases.clock()
+        print(text.encode(_encoding(), "replace").decode(_encoding()), file=sys.stderr, flush=True)
 
 
 class Terminal:
-    """Shows the task, how many have been begun, the elapsed time and the last step, and wipes them at the end.
+    """Prints a line for each phase that has ended, and draws the running one anew below them.
 
     Args:
-        steps: The file to which long tasks write their steps.
+        phases: The run's phases.
+        steps: What long tasks tell of their steps.
+        console: The terminal.
+        keep: Whether what has ended stays on the screen afterwards.
     """
 
-    def __init__(self, steps: Path) -> None:
-        self._steps = steps
-        self._begun = time.monotonic()
+    def __init__(self, phases: Phases, steps: Steps, console: Console, *, keep: bool) -> None:
+        self._phases, self._steps, self._console, self._keep = phases, steps, console, keep
+        self._ended = 0
         self._live: Live | None = None
 
-    def show(self, task: str, tasks: int, *, works: bool = True) -> None:
-        """Draws the state anew; a task that is skipped is gone with the next."""
-        from rich.console import Console
-        from rich.live import Live
-        from rich.text import Text
-
-        if self._live is None:
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
-            self._live.start()
-        elapsed = time.monotonic() - self._begun
-        text = Text(
-            f"{task or 'Ansible is starting'}  [task {tasks}, {elapsed:.0f} s]", no_wrap=True, overflow="ellipsis"
-        )
-        step = last_step(self._steps)
-        if step:
-            text.append(f"\n  {step}", style="dim")
-        self._live.update(text, refresh=True)
+    def show(self) -> None:
+        """Draw the state anew."""
+        self._phases.tick()
+        live = self._started()
+        for phase in self._phases.all[self._ended :]:
+            if phase.ended is None:
+                break
+            self._ended += 1
+            if self._keep:
+                live.console.print(_line(phase, None, phase.ended, self._console))
+        live.update(self._running(), refresh=True)
 
     def stop(self) -> None:
-        """Wipes the display."""
+        """Print how the last phase ended, and wipe what is live."""
         if self._live is not None:
+            self.show()
             self._live.update("", refresh=True)
             self._live.stop()
             self._live = None
 
+    def _started(self) -> Live:
+        from rich.live import Live
 
-def last_step(steps: Path) -> str:
-    """Returns the last whole line of a file of steps, or nothing.
+        if self._live is None:
+            self._live = Live(
+                console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+            )
+            self._live.start()
+        return self._live
+
+    def _running(self) -> Text | str:
+        current = self._phases.current
+        if current is None:
+            return ""
+        return _line(current, self._steps.latest(current.begun), self._phases.clock(), self._console)
+
+
+def described(phase: Phase, step: Step | None, now: float, *, bar: bool = False) -> str:
+    """Return what a running phase is called, how far it is, and for how long it has run.
 
     Args:
-        steps: The file; it may be absent.
+        phase: The phase.
+        step: What its task told last.
+        now: The clock's time.
+        bar: Whether there is room for a bar.
     """
-    try:
-        lines = steps.read_text(errors="replace").rpartition("\n")[0].splitlines()
-    except FileNotFoundError:
-        return ""
-    return lines[-1].strip() if lines else ""
+    parts = [phase.title]
+    if step and step.items:
+        parts[0] += ":"
+        parts.append(" ".join(_parts(step)))
+    elif step and step.total:
+        parts += ([_bar(step.done, step.total)] if bar else []) + [f"{step.done}/{step.total}"]
+    if step and step.item:
+        parts.append(f"({step.item})")
+    if phase.hosts[1] > 1:
+        parts.append(f"[{phase.hosts[0]} of {phase.hosts[1]} hosts]")
+    if phase.seconds(now) >= LONG_S:
+        parts.append(duration(phase.seconds(now)))
+    return " ".join(parts)
 
 
-def for_run(steps: Path, *, wanted: bool, json: bool) -> Progress:
-    """Returns the display that fits.
+def duration(seconds: float) -> str:
+    """Return a time as people write it.
 
     Args:
+        seconds: The time in seconds.
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _parts(step: Step) -> list[str]:
+    """Return a service's name once, with a mark when all that belongs to it is done."""
+    services: dict[str, bool] = {}
+    for name, done in step.items.items():
+        service = name.partition("-")[0]
+        title = SERVICES.get(service, service)
+        services[title] = services.get(title, True) and done
+    marks = MARKS if _is_unicode() else ASCII
+    return [f"{name} {marks['done']}" for name, done in services.items() if done] + [
+        f"{name} {marks['running']}" for name, done in services.items() if not done
+    ]
+
+
+def _bar(done: int, total: int) -> str:
+    filled = BAR * done // max(total, 1)
+    full, empty = ("━", "─") if _is_unicode() else ("#", "-")
+    return full * filled + empty * (BAR - filled)
+
+
+def _line(phase: Phase, step: Step | None, now: float, console: Console) -> Text:
+    from rich.text import Text
+
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append(_mark(phase), style=STYLES[phase.state])
+    if phase.ended is None:
+        text.append(f" {described(phase, step, now, bar=console.width >= BAR_FROM)}")
+    else:
+        text.append(f" {phase.title}")
+        text.append(f"  {duration(phase.seconds(now))}", style="dim")
+    text.truncate(max(console.width - 1, 1), overflow="ellipsis" if _is_unicode() else "crop")
+    return text
+
+
+def _mark(phase: Phase) -> str:
+    return (MARKS if _is_unicode() else ASCII)[phase.state]
+
+
+def _encoding() -> str:
+    return sys.stderr.encoding or "ascii"
+
+
+def _is_unicode() -> bool:
+    return _encoding().lower().replace("-", "") == "utf8"
+
+
+def for_run(phases: Phases, steps: Path, *, wanted: bool, json: bool, keep: bool = True) -> Progress:
+    """Return the display that fits.
+
+    Args:
+        phases: The run's phases.
         steps: The file to which long tasks write their steps.
         wanted: Whether to show anything.
         json: Whether a program reads the output: then only a terminal gets a display.
+        keep: Whether a terminal keeps what has ended.
     """
-    if wanted and sys.stderr.isatty():
-        return Terminal(steps)
-    return Plain(steps) if wanted and not json else Silent()
+    if wanted and sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb"):
+        from rich.console import Console
+
+        console = Console(stderr=True, highlight=False)
+        if console.width >= NARROW:
+            return Terminal(phases, Steps(steps), console, keep=keep)
+    return Plain(phases, Steps(steps)) if wanted and not json and keep else Silent()
+
+
+class Work:
+    """Shows the phases of work that isn't Ansible's, while it is entered as a context.
+
+    Args:
+        steps: A file for its steps.
+        json: Whether a program reads the output.
+        clock: Tells the time in seconds.
+    """
+
+    def __init__(self, steps: Path, *, json: bool, clock: Callable[[], float] | None = None) -> None:
+        self._phases = Phases(clock) if clock else Phases()
+        self._file = steps
+        self._progress = for_run(self._phases, steps, wanted=True, json=json)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self._phases.end("interrupted" if interrupted else "failed" if kind else "done")
+        self._progress.stop()
+
+    def begin(self, title: str) -> None:
+        """Enter a phase.
+
+        Args:
+            title: Its title.
+        """
+        self._phases.begin(title)
+        self._progress.show()
+
+    def step(self, done: int = 0, total: int = 0, item: str = "") -> None:
+        """Tell how far the phase is.
+
+        Args:
+            done: How many of its parts are done.
+            total: How many there are, if they can be counted.
+            item: What is done now.
+        """
+        told = {"at": self._phases.clock(), "done": done, "total": total, "item": item, "items": {}}
+        with self._file.open("a") as file:
+            file.write(json_format.dumps(told) + "\n")
+        self._progress.show()

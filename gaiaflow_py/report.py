@@ -44,6 +44,15 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     Console(width=None if sys.stdout.isatty() else WIDE, highlight=False).print(grid)
 
 
+def one_line(text: str) -> str:
+    """Return a text as one line, without a doubled full stop.
+
+    Args:
+        text: The text.
+    """
+    return " ".join(text.split()).replace("..", ".")
+
+
 def message(text: str, hint: str = "") -> None:
     """Prints a message, and what to do next, on standard error.
 
@@ -80,11 +89,12 @@ def run(request: Request, result: RunResult) -> None:
         document(run_document(result))
         return
     if result.endpoints:
-        columns = {"service": "service", "URL": "url", "user": "user", "password in": "password_in"}
+        columns = {"service": "service", "URL": "url", "sign in as": "user"}
         if len(result.hosts) > 1:
             columns = {"host": "host", **columns}
         rows = [[str(endpoint.get(key) or "") for key in columns.values()] for endpoint in result.endpoints]
         table(tuple(columns), rows)
+        _print_passwords(request, result)
     if len(result.hosts) > 1:
         hosts(result)
     outcome(request, result)
@@ -120,7 +130,9 @@ def outcome(request: Request, result: RunResult) -> None:
     for note in result.notes:
         message(f"Note: {note}")
     for deferred in result.deferred:
-        message(f"Deferred on {deferred.host}: {deferred.component}: {deferred.reason}", deferred.finish)
+        where = f" on {deferred.host}" if len(result.hosts) > 1 else ""
+        reason = deferred.reason.rstrip(". ")
+        message(one_line(f"Left for later{where}: {deferred.component}: {reason}. To finish: {deferred.finish}"))
     if result.status == "interrupted":
         _print_interruption(request, result)
     if result.log:
@@ -227,6 +239,17 @@ def memory(size: int | None) -> str:
     return "-" if size is None else f"{size / 2**20:.0f} MiB"
 
 
+def _print_passwords(request: Request, result: RunResult) -> None:
+    """Print where the passwords are; on other hosts they are not for this machine to show."""
+    files = sorted({str(endpoint["password_in"]) for endpoint in result.endpoints if endpoint.get("password_in")})
+    if files and request.is_local:
+        instance = request.variables.get("mlops_instance")
+        command = f"gaiaflow-setup credentials{f' --instance {instance}' if instance else ''}"
+        print(f"Passwords and tokens: `{command}` shows them; they are kept in {files[0]}")
+    elif files:
+        print(f"Passwords and tokens are on each host, in {', '.join(files)}")
+
+
 def _print_failure(failure: Failure) -> None:
     where = f"{failure.task} on {failure.host}: " if failure.host else ""
     message(f"Failed: {where}{failure.message}")
@@ -237,11 +260,13 @@ def _print_failure(failure: Failure) -> None:
 
 
 def _print_interruption(request: Request, result: RunResult) -> None:
-    total = result.total()
+    done = [phase.title for phase in result.phases if phase.state in ("done", "deferred")]
+    cut = next((phase.title for phase in result.phases if phase.state == "interrupted"), "Starting Ansible")
+    changed = result.total().changed
     message(
-        f"Interrupted while '{result.task or 'Ansible starting'}' was running (task {result.tasks}). Before that, "
-        f"{total.ok} tasks were done and {total.changed} of them changed something; nothing was undone.",
-        f"run `gaiaflow-setup {request.command}` again to continue.",
+        f"Interrupted during '{cut}'. Done before: {', '.join(done) or 'nothing'}; {changed} tasks changed something, "
+        "and nothing was undone.",
+        f"run `gaiaflow-setup {request.command}` again: it keeps what is done, and goes on with '{cut}'.",
     )
 
 

@@ -60,6 +60,7 @@ class Request:
         locks: Names of the local instances that the run works on alone.
         leaves_nothing: The run removes the user's data directory, so the log is kept elsewhere.
         strict: What is left for later is a failure.
+        is_question: The run only looks, and soon ends: nothing of how it went on is left on the screen.
     """
 
     playbook: str
@@ -69,6 +70,7 @@ class Request:
     locks: tuple[str, ...] = ()
     leaves_nothing: bool = False
     strict: bool = False
+    is_question: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -166,7 +168,7 @@ class Stack:
         Args:
             options: How to run it.
         """
-        return Request("status", "status", self.variables(), options)
+        return Request("status", "status", self.variables(), options, is_question=True)
 
     def _locks(self) -> tuple[str, ...]:
         return (self.instance or "default",)

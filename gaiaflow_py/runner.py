@@ -124,15 +124,16 @@ class _Run:
             self._private = stack.enter_context(_private_directory())
             options = self._request.options
             wanted = options.progress and not options.verbosity
-            self._progress = progress.for_run(self._private / "progress", wanted=wanted, json=options.json)
+            steps, keep = self._private / "progress", not self._request.is_question
+            self._progress = progress.for_run(
+                self._collector.phases, steps, wanted=wanted, json=options.json, keep=keep
+            )
             stack.callback(self._progress.stop)
             stack.enter_context(_signals(self._on_signal))
             returncode = self._call_runner()
             self._end_processes()
-        if self._signum:
-            self._collector.result.status, self._collector.result.signum = "interrupted", self._signum
-            return self._collector.result
-        return self._collector.finish(returncode)
+            # Before the display is stopped: it shows how the last phase has ended.
+            return self._collector.interrupt(self._signum) if self._signum else self._collector.finish(returncode)
 
     def _call_runner(self) -> int:
         from ansible_runner.exceptions import AnsibleRunnerException
@@ -205,12 +206,8 @@ class _Run:
             self._log.write(text)
             if self._request.options.verbosity:
                 print(text, file=self._output, flush=True)
-        self._show()
+        self._progress.show()
         return False  # ansible-runner needs to keep nothing
-
-    def _show(self) -> None:
-        result = self._collector.result
-        self._progress.show(result.task, result.tasks, works=result.works)
 
     def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
         self._deadline = 0.0 if self._signum else time.monotonic() + PATIENCE_S
@@ -221,12 +218,13 @@ class _Run:
         if not self._signum:
             if not self._request.options.json:
                 import rich.table  # noqa: F401 (while Ansible is starting: the report will want it)
-            self._show()
+            self._progress.show()
             return False
         if self._processes is None:
             self._processes = self._ansible_processes()
             if self._processes is None:
                 return True
+            self._collector.phases.interrupt()
             self._progress.stop()
             _say("Ending the run (once more to kill it)...")
             self._processes.interrupt()

@@ -90,7 +90,7 @@ def refuse_strange(about: dict[str, Any]) -> None:
 
 def ensure(bundle: Bundle, directory: Path, check_mode: bool) -> None:
     """Unpacks the bundle; in check mode it is verified only."""
-    report_progress(f"verifying {bundle.path.name}, {len(bundle.manifest['files'])} files")
+    report_progress(f"verifying {len(bundle.manifest['files'])} files of {bundle.path.name}")
     if check_mode:
         unpack(bundle, None)
         return

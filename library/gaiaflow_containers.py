@@ -519,7 +519,10 @@ def wait_until_healthy(stack: Stack, names: list[str], timeout: int) -> None:
     patience = Patience(timeout)
     before = {name: one["RestartCount"] for name, one in stack.inspect(names).items()}
     waiting = names
+    answered = True
     while True:
+        if answered:
+            report_progress(items={name: name not in waiting for name in names})
         present = stack.inspect(waiting)
         for name in waiting:
             refuse_hopeless(stack, name, present.get(name), before.get(name, 0))
@@ -527,8 +530,6 @@ def wait_until_healthy(stack: Stack, names: list[str], timeout: int) -> None:
         answered, waiting = len(still) < len(waiting), still
         if not waiting:
             return
-        if answered:
-            report_progress(f"healthy {len(names) - len(waiting)}/{len(names)}; waiting for {', '.join(waiting)}")
         if patience.ended():
             raise ServiceFailed(f"{waiting[0]} is not healthy after {patience.waited} s.", stack.log_end(waiting[0]))
         time.sleep(POLL_SECONDS)
@@ -574,7 +575,7 @@ def stop_containers(stack: Stack, names: list[str]) -> bool:
     up = [name for name in names if name in present and present[name]["State"]["Status"] in {"running", "restarting"}]
     needed = {need for entry in stack.entries.values() for need in entry.get("needs", [])}
     if up:
-        report_progress(f"stopping {', '.join(up)}")
+        report_progress(items=dict.fromkeys(up, False))
     question = f"stop?t={stack.place.stop_timeout}"
     for group in ([name for name in up if name not in needed], [name for name in up if name in needed]):
         parallel(lambda name: stack.engine.post(f"/containers/{stack.name_of(name)}/{question}"), group)

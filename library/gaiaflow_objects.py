@@ -96,7 +96,7 @@ def export(s3: Any, bucket: str, directory: Path) -> int:
         with (new / name).open("wb") as file:
             shutil.copyfileobj(answer["Body"], file)
         index[name] = {"key": key, "content_type": answer["ContentType"], "metadata": answer["Metadata"]}
-        report_progress(f"copying objects out of the store of before: {number}")
+        report_progress(f"{number} objects copied out of S3")
     (new / INDEX).write_text(json.dumps(index))
     new.rename(directory)
     return len(index)
@@ -129,7 +129,7 @@ def bring_back(s3: Any, bucket: str, directory: Path) -> int:
     for number, (name, one) in enumerate(index.items(), 1):
         target = {"Bucket": bucket, "Key": one["key"], "ContentType": one["content_type"], "Metadata": one["metadata"]}
         put(s3, target, directory / name)
-        report_progress(f"copying objects into the new store: {number}/{len(index)}")
+        report_progress("copying objects into S3", number, len(index))
     shutil.rmtree(directory, ignore_errors=True)
     return len(index)
 

@@ -466,7 +466,10 @@ def wait_until_healthy(stack: Stack, services: list[Service], timeout: int) -> N
     patience = Patience(timeout)
     starts: dict[str, set[int]] = {one.name: set() for one in services}
     waiting = services
+    answered: list[Service] | bool = True
     while True:
+        if answered:
+            report_progress(items={one.name: one not in waiting for one in services})
         processes = stack.processes()
         for one in waiting:
             starts[one.name].add(processes[one.name]["start"])
@@ -476,9 +479,6 @@ def wait_until_healthy(stack: Stack, services: list[Service], timeout: int) -> N
         waiting = [one for one in waiting if not health[one.name]]
         if not waiting:
             return
-        if answered:
-            names = ", ".join(one.name for one in waiting)
-            report_progress(f"healthy {len(services) - len(waiting)}/{len(services)}; waiting for {names}")
         if patience.ended():
             slowest = waiting[0].name
             raise ServiceFailed(f"{slowest} is not healthy after {patience.waited} s.", stack.log_end(slowest))
@@ -551,7 +551,7 @@ def stop_together(stack: Stack, names: list[str], timeout: int) -> bool:
             stack.supervisor.stopProcess(name, False)
     if not up:
         return False
-    report_progress(f"stopping {', '.join(up)}")
+    report_progress(items=dict.fromkeys(up, False))
     # supervisord itself kills the group of one that does not end in time.
     if not wait_for(lambda: all_down(stack, up), timeout + 10):
         raise ServiceFailed(f"{', '.join(up)} did not stop within {timeout + 10} s.")

@@ -10,6 +10,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,13 +89,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def report_progress(line: str) -> None:
-    """Tells the wrapper's display, where there is one, what a long task is at.
+def report_progress(item: str = "", done: int = 0, total: int = 0, items: dict[str, bool] | None = None) -> None:
+    """Tell the wrapper's display, where there is one, how far a long task is.
 
     Args:
-        line: A short line of plain text.
+        item: What it does now.
+        done: How many of its parts are done.
+        total: How many there are, if they can be counted.
+        items: Its parts by name, and whether each is done; instead of the numbers.
     """
     file = os.environ.get("GAIAFLOW_PROGRESS_FILE")
     if file:
+        step = {"at": time.monotonic(), "done": done, "total": total, "item": item, "items": items or {}}
         with contextlib.suppress(OSError), Path(file).open("a") as stream:
-            stream.write(line + "\n")
+            stream.write(json.dumps(step) + "\n")

@@ -9,11 +9,13 @@ from __future__ import annotations
 import configparser
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Any
 from ansible.module_utils.gaiaflow import locked, read_json, report_progress
 
 COMPLETE = ".complete"
+TELL_S = 0.5
 PIP_CONFIGURATIONS = ("/etc/pip.conf", "/etc/xdg/pip/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
 SYSTEM_CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
@@ -121,11 +124,68 @@ def uv_environment(cache: str) -> dict[str, str]:
     return {**settings, **os.environ}
 
 
-def run_uv(arguments: list[str], environment: dict[str, str]) -> None:
-    """Runs uv; its complaint becomes ours."""
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        raise Failed(done.stderr.strip() or f"uv ended with code {done.returncode}")
+def run_uv(arguments: list[str], environment: dict[str, str], tell: Callable[[int], None] | None = None) -> None:
+    """Run uv; its complaint becomes ours.
+
+    Args:
+        arguments: The command.
+        environment: Its environment.
+        tell: Called twice a second with the number of bytes that uv has written.
+
+    Raises:
+        Failed: uv failed.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        arguments, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        while True:
+            try:
+                _, said = process.communicate(timeout=TELL_S)
+                break
+            except subprocess.TimeoutExpired:
+                if tell:
+                    tell(written_by(process.pid))
+    if process.returncode:
+        raise Failed(said.strip() or f"uv ended with code {process.returncode}")
+
+
+def written_by(pid: int) -> int:
+    """Return how many bytes a process has written, as the kernel counts them; 0 where that can't be known."""
+    try:
+        counters = Path(f"/proc/{pid}/io").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^wchar: (\d+)", counters, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+class Telling:
+    """Tells the display how far the environments are.
+
+    Args:
+        names: The environments that are made.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self.done = 0
+        self.lock = threading.Lock()
+        self.tell(", ".join(names))
+
+    def tell(self, item: str) -> None:
+        """Tell what is done now."""
+        report_progress(item, self.done, len(self.names))
+
+    def size(self, name: str) -> Callable[[int], None]:
+        """Return what tells how much of an environment is written."""
+        return lambda size: self.tell(f"{name}, {size / 10**6:.0f} MB" if size > 10**6 else name)
+
+    def finish(self, name: str) -> None:
+        """Take note that an environment is ready."""
+        with self.lock:
+            self.done += 1
+            self.tell(f"{name} is ready")
 
 
 def offline(wheels: str) -> list[str]:
@@ -133,15 +193,18 @@ def offline(wheels: str) -> list[str]:
     return ["--offline", "--no-index", "--find-links", wheels] if wheels else []
 
 
-def make(environment: Environment, uv: str, settings: dict[str, str], wheels: str) -> None:
+def make(environment: Environment, uv: str, settings: dict[str, str], wheels: str, telling: Telling) -> None:
     """Makes the environment; the mark comes last, so that one left half-made by an interrupted run is made anew."""
+    size = telling.size(environment.name)
     shutil.rmtree(environment.directory, ignore_errors=True)
     python = str(environment.directory / "bin" / "python")
     run_uv([uv, "venv", "--quiet", "--python", sys.executable, str(environment.directory)], settings)
     install = [uv, "pip", "install", "--quiet", "--python", python, *offline(wheels)]
-    run_uv([*install, "--require-hashes", "--requirements", str(environment.lock)], settings)
+    run_uv([*install, "--require-hashes", "--requirements", str(environment.lock)], settings, size)
     if environment.dependencies:
+        telling.tell(f"{environment.name}, the project's dependencies")
         add_project_dependencies(environment, install, settings)
+    telling.tell(f"{environment.name}, compiling")
     compile_bytecode(environment, python)
     (environment.directory / COMPLETE).touch()
 
@@ -180,13 +243,13 @@ def add_project_dependencies(environment: Environment, install: list[str], setti
 
 def make_all(missing: list[Environment], uv: str, settings: dict[str, str], wheels: str) -> None:
     """Makes the environments in parallel."""
-    done: list[str] = []
-    report_progress(f"environments 0/{len(missing)}: {', '.join(one.name for one in missing)}")
+    if not missing:
+        return
+    telling = Telling([one.name for one in missing])
 
     def make_one(environment: Environment) -> None:
-        make(environment, uv, settings, wheels)
-        done.append(environment.name)
-        report_progress(f"environments {len(done)}/{len(missing)}: {environment.name} is ready")
+        make(environment, uv, settings, wheels, telling)
+        telling.finish(environment.name)
 
     with ThreadPoolExecutor() as pool:
         for future in [pool.submit(make_one, environment) for environment in missing]:

@@ -53,11 +53,12 @@ def test_json_is_one_document(content: Content) -> None:
     }
 
 
-def test_each_task_is_shown_and_long_ones_show_their_steps(content: Content) -> None:
-    step = "- name: Go on\n  ansible.builtin.shell: echo 'environments 2/4' >> \"$GAIAFLOW_PROGRESS_FILE\"; sleep 0.7"
-    content.playbook("mlops", f"{OK}\n{step}")
+def test_each_phase_is_shown_with_its_time_and_no_control_character(content: Content) -> None:
+    content.playbook("mlops", f"{OK}\n{SLEEP.format(seconds=2)}")
     shown = content.run("mlops", "--start").stderr
-    assert re.findall(r"\[\d+ s\] (.*)", shown) == ["Say it", "Go on", "  environments 2/4"]
+    assert re.findall(r"^✔ (.*) \(([\d.]+) s\)$", shown, re.MULTILINE)[0][0] == "Say it"
+    assert [title for title, _ in re.findall(r"^✔ (.*) \((2\.\d|3\.\d) s\)$", shown, re.MULTILINE)] == ["Work for long"]
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]|Validating", shown)
 
 
 def test_skipped_tasks_are_not_shown_and_long_ones_before_they_end(content: Content) -> None:
@@ -76,13 +77,14 @@ def test_skipped_tasks_are_not_shown_and_long_ones_before_they_end(content: Cont
     content.playbook("mlops", f"{OK}\n{tasks}\n{SLEEP.format(seconds=60)}")
     with content.started("mlops", "--start") as run:
         assert run.stderr is not None
-        assert [run.stderr.readline().partition("] ")[2].strip() for _ in range(3)] == [
-            "Say it",
-            "Fail, and go on",
-            "Work for long",
-        ]
+        shown = [run.stderr.readline() for _ in range(2)]
         run.send_signal(signal.SIGINT)
-        run.wait(30)
+        shown += run.communicate(timeout=30)[1].splitlines()
+    assert [line.partition(" (")[0].strip() for line in shown[:3]] == [
+        "✔ Say it",
+        "✔ Fail, and go on",
+        "✘ Work for long",
+    ]
 
 
 def test_a_failure_names_task_host_message_and_what_to_do(content: Content) -> None:
@@ -198,7 +200,7 @@ def test_what_is_deferred_is_counted_and_listed(content: Content) -> None:
     content.playbook("mlops", deferred)
     done = content.run("mlops", "--start")
     assert done.stdout == "ok=1 changed=0 deferred=1 failed=0\n"
-    assert "Deferred on localhost: docker: no root\nWhat to do: run it as root" in done.stderr
+    assert "Left for later: docker: no root. To finish: run it as root\n" in done.stderr
 
 
 def test_verbose_shows_ansibles_own_output_and_json_keeps_it_off_standard_output(content: Content) -> None:
@@ -283,9 +285,9 @@ def test_an_interrupted_run_ends_cleanly_and_says_how_things_are(
         output, errors = run.communicate(timeout=20)
     assert run.returncode == code, errors
     assert not is_running("sleep", "4032")
-    assert "Interrupted while 'Work for long' was running" in errors
-    assert "1 tasks were done and 1 of them changed" in errors
-    assert "run `gaiaflow-setup mlops --start` again" in errors
+    assert "Interrupted during 'Work for long'. Done before: " in errors
+    assert "1 tasks changed something, and nothing was undone" in errors
+    assert "run `gaiaflow-setup mlops --start` again: it keeps what is done, and goes on with 'Work for long'" in errors
     assert output == "ok=1 changed=1 deferred=0 failed=0\n"
     assert content.leftovers() == []
     content.playbook("mlops", OK)
@@ -361,8 +363,8 @@ def test_a_terminal_gets_a_live_line(content: Content) -> None:
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=slave, cwd=content.user) as run:
         assert run.wait(timeout=30) == 0
     shown = os.read(master, 100_000).decode()
-    assert "Work for long" in shown
-    assert "[task 2, " in shown
+    assert "\x1b[2K" in shown
+    assert "✔\x1b[0m Work for long" in shown
 
 
 def test_the_package_writes_no_state_into_the_checkout(content: Content) -> None:

@@ -220,9 +220,10 @@ def test_the_endpoints_are_a_table_at_the_end(content: Content) -> None:
     task = f"- name: Tell\n  ansible.builtin.debug:\n    var: endpoints\n  vars:\n    endpoints: {endpoints}"
     content.playbook("workstation", task)
     lines = content.run("workstation").stdout.splitlines()
-    assert lines[0].split() == ["Service", "URL", "User", "Password", "in"]
-    assert lines[1].split() == ["airflow", "http://127.0.0.1:8080", "admin", "a", "file"]
-    assert lines[2:] == ["ok=1 changed=0 deferred=0 failed=0"]
+    assert lines[0].split() == ["Service", "URL", "Sign", "in", "as"]
+    assert lines[1].split() == ["airflow", "http://127.0.0.1:8080", "admin"]
+    assert lines[2] == "Passwords and tokens: `gaiaflow-setup credentials` shows them; they are kept in a file"
+    assert lines[3:] == ["ok=1 changed=0 deferred=0 failed=0"]
 
 
 def test_the_endpoints_of_several_hosts_name_them(content: Content) -> None:
@@ -240,7 +241,7 @@ def test_the_endpoints_of_several_hosts_name_them(content: Content) -> None:
     (content.user / "fleet.ini").write_text(hosts)
     lines = content.run("workstation", "-i", "fleet.ini").stdout.splitlines()
     assert [line.split() for line in lines[:4]] == [
-        ["Host", "Service", "URL", "User", "Password", "in"],
+        ["Host", "Service", "URL", "Sign", "in", "as"],
         *([host, "airflow", f"http://127.0.0.1:{number}"] for number, host in enumerate("abc")),
     ]
     told = content.json("workstation", "-i", "fleet.ini", "--limit", "b")["endpoints"]

@@ -1,0 +1,230 @@
+"""What a run does, in phases that its user knows: which tasks belong to which, and how far the running one is."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+TITLES: Mapping[str, str] = {
+    "roles/preflight/*": "Checking this machine",
+    "roles/bundle/*": "Bundle",
+    "roles/wsl/*": "WSL",
+    "roles/docker/*": "Docker",
+    "roles/minikube/*": "Kubernetes tools",
+    "roles/conda/*": "Miniforge",
+    "roles/project/*": "Project",
+    "roles/project_image/*": "Image of the project",
+    "roles/doctor/tasks/as_root.yml": "Repairing as root",
+    "roles/doctor/*": "Looking for troubles",
+    "roles/mlops/tasks/carr[iy]*.yml": "Copying files to the hosts",
+    "roles/mlops/tasks/carried_over.yml": "Moving the data",
+    "roles/mlops/tasks/copied_out.yml": "Moving the data",
+    "roles/mlops/tasks/settled.yml": "Python environments",
+    "roles/mlops/tasks/exported.yml": "Compose file",
+    "roles/mlops/tasks/absent.yml": "Removing the instance",
+    "roles/mlops/tasks/docker/absent.yml": "Removing the instance",
+    "roles/mlops/tasks/docker/pulled.yml": "Images",
+    "roles/mlops/tasks/docker/built.yml": "Images",
+    "roles/mlops/tasks/docker/made.yml": "Containers",
+    "roles/mlops/tasks/docker/defined.yml": "Containers",
+    "roles/mlops/tasks/*/queried.yml": "Services",
+    "roles/mlops/tasks/*/started.yml": "Starting services",
+    "roles/mlops/tasks/*/stopped.yml": "Stopping services",
+    "roles/mlops/tasks/*/left.yml": "Leaving the other runtime",
+    "roles/mlops/*": "",
+    "roles/uninstall/*": "Removing what was shared",
+}
+"""The phase of the tasks in a file; the first pattern that fits counts. Without a title they belong to what runs."""
+
+SERVICES: Mapping[str, str] = {"minio": "s3", "postgres": "database"}
+"""What users call a service whose name is another one."""
+
+SILENT = frozenset({"include_tasks", "include_role", "import_tasks", "import_role", "meta", "validate_argument_spec"})
+"""What Ansible does on its own account."""
+
+SKIP_S = 1.0
+"""A task that still runs after this time isn't skipped."""
+
+PLACE = re.compile(r"(?:^|.*/)((?:roles|playbooks)/[^:]+)")
+
+State = Literal["running", "done", "deferred", "failed", "interrupted"]
+
+
+@dataclass
+class Phase:
+    """One phase of a run.
+
+    Attributes:
+        title: What it is called.
+        begun: When it began, in seconds of the clock.
+        ended: When it ended, if it has.
+        state: How it is, or how it ended.
+        left: Whether something of it is left for later.
+        hosts: How many hosts have done the task that runs, and how many there are.
+    """
+
+    title: str
+    begun: float
+    ended: float | None = None
+    state: State = "running"
+    left: bool = False
+    hosts: tuple[int, int] = (0, 1)
+
+    def seconds(self, now: float) -> float:
+        """Return how long it has taken.
+
+        Args:
+            now: The clock's time.
+        """
+        return (now if self.ended is None else self.ended) - self.begun
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a long task is, as it tells.
+
+    Attributes:
+        done: How many of its parts are done.
+        total: How many there are, if they can be counted.
+        item: What it does now.
+        items: Its parts by name, and whether each is done.
+    """
+
+    done: int = 0
+    total: int = 0
+    item: str = ""
+    items: Mapping[str, bool] = field(default_factory=dict)
+
+
+class Phases:
+    """Finds the phases in Ansible's events.
+
+    Args:
+        clock: Tells the time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.all: list[Phase] = []
+        self._next: tuple[str, float] | None = None
+        self._hosts: set[str] = set()
+        self._done = 0
+
+    @property
+    def current(self) -> Phase | None:
+        """The phase that runs."""
+        return self.all[-1] if self.all and self.all[-1].state == "running" else None
+
+    def task_begins(self, data: Mapping[str, Any]) -> None:
+        """Take note of a task that may yet be skipped.
+
+        Args:
+            data: Ansible's event.
+        """
+        self._done = 0
+        title = title_of(data)
+        self._next = (title, self.clock()) if title else None
+
+    def task_works(self, host: str) -> None:
+        """Take note that the task which runs was not skipped on a host.
+
+        Args:
+            host: The host.
+        """
+        self._hosts.add(host)
+        self._done += 1
+        self._enter()
+        if self.current:
+            self.current.hosts = (self._done, len(self._hosts))
+
+    def tick(self) -> None:
+        """Enter the phase of a task that has run for too long to be skipped."""
+        if self._next and self.clock() - self._next[1] > SKIP_S:
+            self._enter()
+
+    def interrupt(self) -> None:
+        """End the phase of the task that runs, though it may not have run for long."""
+        self._enter()
+        self.end("interrupted")
+
+    def defer(self) -> None:
+        """Take note that something of this phase is left for later."""
+        if self.current:
+            self.current.left = True
+
+    def begin(self, title: str, at: float | None = None) -> None:
+        """Enter a phase, and end the one before.
+
+        Args:
+            title: Its title.
+            at: When it began, if that was earlier.
+        """
+        at = self.clock() if at is None else at
+        if self.current and self.current.title == title:
+            return
+        self.end("done", at)
+        self.all.append(Phase(title, at))
+
+    def end(self, state: State, at: float | None = None) -> None:
+        """End the phase that runs.
+
+        Args:
+            state: How it ended.
+            at: When, if that was earlier.
+        """
+        phase = self.current
+        if phase:
+            phase.ended = self.clock() if at is None else at
+            phase.state = "deferred" if state == "done" and phase.left else state
+
+    def _enter(self) -> None:
+        if self._next:
+            self.begin(*self._next)
+            self._next = None
+
+
+def title_of(data: Mapping[str, Any]) -> str:
+    """Return the phase that a task belongs to, or nothing if it belongs to whichever runs.
+
+    Args:
+        data: Ansible's event.
+    """
+    if str(data.get("task_action", "")).rpartition(".")[2] in SILENT:
+        return ""
+    found = PLACE.search(str(data.get("task_path", "")))
+    place = found[1] if found else ""
+    fitting = (title for pattern, title in TITLES.items() if fnmatch.fnmatch(place, pattern))
+    # A role or playbook that isn't ours, or has no title yet.
+    return next(fitting, str(data.get("role") or data.get("task") or "").replace("_", " "))
+
+
+class Steps:
+    """Reads what long tasks tell of their steps.
+
+    Args:
+        file: The file that they write to; it may be absent.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def latest(self, since: float) -> Step | None:
+        """Return the last step that was told, if there is one.
+
+        Args:
+            since: When the phase began, on the system's monotonic clock in seconds; what was told before is of another.
+        """
+        try:
+            lines = self._file.read_text(errors="replace").rpartition("\n")[0].splitlines()
+            told: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+            if not told or told["at"] < since:
+                return None
+            return Step(int(told["done"]), int(told["total"]), str(told["item"]), dict(told["items"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # none was told, or by a module that isn't ours
