@@ -181,7 +181,11 @@ def _ask_password() -> str:
     import getpass
     import sys
 
-    return getpass.getpass("Password of sudo: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    asks = sys.stdin.isatty()
+    password = getpass.getpass("Password of sudo: ") if asks else sys.stdin.readline().rstrip("\n")
+    if not password:
+        raise click.UsageError("No password of sudo was given: -K asks at the terminal, or reads a line of input.")
+    return password
 
 
 def _inventory(given: str | None) -> str | None:

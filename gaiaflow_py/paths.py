@@ -9,6 +9,12 @@ from pathlib import Path
 
 from gaiaflow_py.errors import InputError
 
+OF_HOME = '"$`\\#;%:{}'
+"""Characters that mean something to what is handed paths below the home: PostgreSQL's shell, supervisord, Ansible."""
+
+OF_PROJECT = "$:"
+"""Characters that mean something to what is handed the project's path: Ansible's modules, and PYTHONPATH."""
+
 
 def content_root() -> Path:
     """Returns the directory that holds playbooks, roles, inventory and template."""
@@ -21,11 +27,33 @@ def home() -> Path:
     """Returns the directory of everything that gaiaflow-setup keeps for this user."""
     configured = os.environ.get("GAIAFLOW_HOME")
     if configured:
-        return Path(configured).expanduser().absolute()
+        return usable("GAIAFLOW_HOME", Path(configured).expanduser().absolute(), OF_HOME)
     data = os.environ.get("XDG_DATA_HOME")
     if data and Path(data).is_absolute():
-        return Path(data) / "gaiaflow"
-    return home_directory(os.environ) / ".local" / "share" / "gaiaflow"
+        return usable("XDG_DATA_HOME", Path(data) / "gaiaflow", OF_HOME)
+    return usable("HOME", home_directory(os.environ) / ".local" / "share" / "gaiaflow", OF_HOME)
+
+
+def usable(name: str, path: Path, refused: str) -> Path:
+    """Returns a path, if every program that is handed it takes it as it is.
+
+    Args:
+        name: What says so: an option or a variable.
+        path: The path.
+        refused: Characters that mean something else to one of them.
+
+    Raises:
+        InputError: There is such a character, a control character, or what isn't UTF-8.
+    """
+    found = next((one for one in str(path) if one in refused or one < " " or "\x7f" <= one <= "\x9f"), None)
+    if found is not None:
+        message = f"{name} {str(path)!r} can't be used: {found!r} in it means something else to a program that gets it."
+        raise InputError(message, f"Use a directory whose whole path has none of {' '.join(refused)}")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{name} {os.fsencode(path)!r} isn't in UTF-8.", "Give the directory another name.") from None
+    return path
 
 
 def home_directory(given: Mapping[str, str]) -> Path:

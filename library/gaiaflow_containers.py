@@ -100,7 +100,7 @@ compose:
   returned: when a definition was given
   type: dict
 services:
-  description: name, state, health, url, uptime_s and memory_bytes of each service.
+  description: name, state, health, url, uptime_s and memory_bytes of each service; null where a figure isn't known.
   returned: when the state is query
   type: list
 endpoints:
@@ -632,12 +632,14 @@ def row(stack: Stack, name: str, found: dict[str, Any] | None) -> dict[str, Any]
     }
 
 
-def memory(stack: Stack, name: str) -> int:
-    """Bytes of memory that a container uses, without what the kernel only caches."""
+def memory(stack: Stack, name: str) -> int | None:
+    """Bytes of memory that a container uses, without what the kernel only caches; None where the engine can't tell."""
     figures = stack.engine.get(f"/containers/{stack.name_of(name)}/stats?stream=false&one-shot=true")["memory_stats"]
+    if not figures.get("usage"):
+        return None
     details = figures.get("stats", {})
     cached = details.get("total_inactive_file", details.get("inactive_file", 0))
-    return int(figures.get("usage", 0)) - int(cached)
+    return int(figures["usage"]) - int(cached)
 
 
 def endpoints(stack: Stack) -> list[dict[str, str]]:

@@ -245,20 +245,20 @@ def probe(stack: Stack, services: list[Service], processes: dict[str, dict[str, 
 # ---- Status
 
 
-def proportional_memory(pid: int) -> int:
-    """Bytes of memory (PSS) of a process and all its descendants."""
+def proportional_memory(pid: int) -> int | None:
+    """Bytes of memory (PSS) of a process and all its descendants; None where the kernel doesn't tell."""
     import psutil
 
     total = 0
     try:
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.Error:
-        return 0
+        return None
     for process in family:
         with contextlib.suppress(OSError):
             rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
             total += next(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
-    return total
+    return total or None
 
 
 def status(stack: Stack) -> list[dict[str, Any]]:

@@ -74,7 +74,9 @@ def project_path(project: str | None, *, local: bool, state: Literal["exists", "
     """
     if project is None:
         return None
-    path = Path(project).expanduser().absolute()
+    from gaiaflow_py.paths import OF_PROJECT, usable
+
+    path = usable("--project", Path(project).expanduser().absolute(), OF_PROJECT)
     if local and state == "exists" and not path.is_dir():
         raise click.BadParameter(
             f"the directory '{path}' doesn't exist (gaiaflow-setup new makes a project).", param_hint="--project"

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -225,6 +226,16 @@ def test_the_compose_file_is_the_same_stack(stack: Stack, tmp_path: Path) -> Non
     finally:
         docker("compose", "--file", str(file), "down", environment=plugins)
     stack.run("mlops", "--start")
+
+
+def test_a_compose_file_needs_no_free_port(stack: Stack, tmp_path: Path) -> None:
+    other, file = Stack(tmp_path / "home", stack.project), tmp_path / "compose.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        overrides = json.dumps({"mlops_port_overrides": {"airflow": port}})
+        other.run("mlops", "--export-compose", str(file), "--project", str(stack.project), "-e", overrides)
+    assert str(port) in file.read_text()
+    other.run("uninstall", "--yes")
 
 
 def test_data_goes_along_to_the_other_runtime(stack: Stack) -> None:

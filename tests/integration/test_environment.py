@@ -24,6 +24,8 @@ from typing import Any
 import pytest
 from cli_content import Content, content
 
+from gaiaflow_py.environment import PASSED_ON, patterns
+
 __all__ = ["content"]
 
 CHECKOUT = Path(__file__).parents[2]
@@ -417,7 +419,7 @@ class Tried:
 
     @cached_property
     def all_at_once_is_usual(self) -> bool:
-        variables = {name: self._filled(value) for name, value in VARIABLES.items()}
+        variables = {name: self.filled(name) for name in VARIABLES}
         with self._files(FILES):
             return self._is_usual(variables)
 
@@ -427,7 +429,7 @@ class Tried:
 
     def variable(self, name: str) -> None:
         if not self.all_at_once_is_usual:
-            self._compare({name: self._filled(VARIABLES[name])})
+            self._compare({name: self.filled(name)})
 
     def file(self, name: str) -> None:
         if not self.all_at_once_is_usual:
@@ -451,8 +453,8 @@ class Tried:
         differing = {name for name in usual.keys() | seen.keys() if usual.get(name) != seen.get(name)}
         assert {name: (usual.get(name), seen.get(name)) for name in differing} == {}
 
-    def _filled(self, value: str) -> str:
-        return value.format(cwd=self.content.cwd)
+    def filled(self, name: str) -> str:
+        return VARIABLES[name].format(cwd=self.content.cwd)
 
     @contextlib.contextmanager
     def _files(self, files: dict[str, str]) -> Iterator[None]:
@@ -516,3 +518,94 @@ def test_the_services_are_handed_the_users_whole_environment_as_it_is(content: C
     handed_over = {os.fsencode(k): os.fsencode(v) for k, v in json.loads(file.read_text()).items()}
     assert {name: handed_over.get(name) for name in given} == given
     assert content.leftovers() == []
+
+
+def test_the_documented_list_is_the_list() -> None:
+    text = (CHECKOUT / "docs" / "environment.md").read_text()
+    rows = re.findall(r"^\| (`[A-Z].*`) \| (.*) \|$", text.partition("## ")[0], re.MULTILINE)
+    assert {names.replace("`", ""): why for names, why in rows} == PASSED_ON
+
+
+def test_the_launcher_keeps_the_same_of_pip_and_uv() -> None:
+    script = (CHECKOUT / "gaiaflow-setup").read_text().partition("forget_environment() {")[2].partition("PIP_* |")[0]
+    kept = set(re.findall(r"\b(?:PIP|UV)_[A-Z_]+[*A-Z]", script))
+    assert kept == {name for name in patterns() if name.startswith(("PIP_", "UV_"))}
+
+
+HOSTILE = VARIABLES | {
+    "PIP_CONSTRAINT": "/proc/nowhere",
+    "PIP_DRY_RUN": "1",
+    "PIP_NO_BINARY": ":all:",
+    "PIP_PREFIX": "/proc/nowhere",
+    "PIP_PYTHON": "/proc/nowhere",
+    "PIP_REQUIRE_VIRTUALENV": "1",
+    "PIP_ROOT": "/proc/nowhere",
+    "UV_CONSTRAINT": "/proc/nowhere",
+    "UV_NO_BINARY": "1",
+    "UV_PROJECT": "/proc/nowhere",
+    "UV_PROJECT_ENVIRONMENT": "/proc/nowhere",
+    "UV_TORCH_BACKEND": BOGUS,
+}
+
+
+def test_a_first_use_installs_whatever_surrounds_it(tmp_path: Path, tried: Tried) -> None:
+    root = tmp_path / "checkout"
+    shutil.copytree(CHECKOUT / "gaiaflow_py", root / "gaiaflow_py", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(CHECKOUT / "gaiaflow-setup", root)
+    pinned = (CHECKOUT / "requirements" / "cli.txt").read_text()
+    kept = [re.search(rf"^{name}==(?:.*\n)(?: .*\n)*", pinned, re.MULTILINE) for name in ("click", "uv")]
+    write(root / "requirements" / "cli.txt", "".join(found[0] for found in kept if found))
+    write(
+        tmp_path / "home" / ".config" / "pip" / "pip.conf",
+        "[install]\nuser = true\n[global]\nrequire-virtualenv = true\n",
+    )
+    hostile = {name: value.format(cwd=tried.content.cwd) for name, value in HOSTILE.items()}
+    given = os.environ | hostile | {"HOME": str(tmp_path / "home")}
+    done = subprocess.run([root / "gaiaflow-setup", "--version"], env=given, cwd="/", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("gaiaflow-setup ")
+
+
+def test_an_installed_command_isolates_itself(tried: Tried) -> None:
+    start = "import sys; sys.argv[0] = 'gaiaflow-setup'; from gaiaflow_py.__main__ import main; main()"
+    python = tried.content.root / ".venv" / "bin" / "python"
+    before_python_starts = {
+        "PYTHONEXECUTABLE", "PYTHONHASHSEED", "PYTHONHOME", "PYTHONINTMAXSTRDIGITS", "PYTHONMALLOC", "PYTHONPATH",
+        "PYTHONPLATLIBDIR", "__PYVENV_LAUNCHER__",
+    }  # fmt: skip
+    variables = {name: tried.filled(name) for name in PYTHONS if name not in before_python_starts}
+    packages = {"PYTHONPATH": f"{tried.content.cwd}/intruders/packages", "PYTHONWARNINGS": "ignore"}
+    write(tried.content.cwd / "intruders" / "packages" / "jinja2" / "__init__.py", BREAKS)
+    write(tried.content.cwd / "intruders" / "packages" / "click" / "__init__.py", BREAKS)
+    write(tried.content.cwd / "intruders" / "packages" / "rich" / "__init__.py", BREAKS)
+    done = subprocess.run(
+        [python, "-c", start, "mlops", "--start"],
+        env=tried.content.environment | variables | packages,
+        cwd=tried.content.cwd,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_command_that_one_user_installed_finds_its_packages(tmp_path: Path) -> None:
+    installed = Installed(tmp_path)
+    packages = installed.user / ".local/lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    packages.mkdir(parents=True)
+    for one in Path(sysconfig.get_path("purelib")).iterdir():
+        if not one.name.startswith(("gaiaflow", "__pycache__")):
+            (packages / one.name).symlink_to(one)
+    shutil.copytree(installed.root / "gaiaflow_py", packages / "gaiaflow_py")
+    for name in ("playbooks", "library", "roles", "inventory", "ansible.cfg"):
+        (packages / "gaiaflow_py" / "content").mkdir(exist_ok=True)
+        (packages / "gaiaflow_py" / "content" / name).symlink_to(installed.root / name)
+    python = Path(sys.base_prefix) / "bin" / "python3"
+    start = "import sys; sys.argv[0] = 'gaiaflow-setup'; from gaiaflow_py.__main__ import main; main()"
+    done = subprocess.run(
+        [python, "-c", start, "mlops", "--start"],
+        env=installed.environment | {"PYTHONUNBUFFERED": "1"},
+        cwd=installed.cwd,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ The tables are where the next report goes.
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -13,7 +14,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from cli_content import script_of
+from cli_content import Content, content, script_of
+
+from gaiaflow_py.errors import InputError
+from gaiaflow_py.paths import OF_HOME, OF_PROJECT, usable
+
+__all__ = ["content"]
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -135,6 +141,70 @@ def test_what_is_typed_at_a_prompt_is_text_too(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     metadata = tomllib.loads((tmp_path / "odd" / "pyproject.toml").read_text())["project"]
     assert (metadata["description"], metadata["authors"]) == (text, [{"name": text}])
+
+
+SAID = """
+- name: Keep what was said
+  ansible.builtin.copy:
+    content: "{{ [mlops_project, given | default(''), mlops_port_overrides | default({})] | to_json }}"
+    dest: '{{ lookup("env", "HOME") }}/said'
+    mode: '0600'
+"""
+DIRECTORIES = {
+    "expression": "{{ 7*7 }}",
+    "block": "{% if x",
+    "comment": "{# x #}",
+    "supervisord's variable": "%(ENV_HOME)s 100% %d",
+    "quotes": 'it\'s "mine" """',
+    "backslash": "a\\nb\\",
+    "shell": "`id`; (x) & | > < ! ~ * ?",
+    "YAML": "- a: [b] {c} # &d *e !f",
+    "unsafe": "!unsafe x",
+    "umlauts and emoji": "Köln 🍷 👩‍🔬",
+    "right to left": "שלום\u200f",
+    "no-break space": "a\u00a0b",
+    "spaces around": "  x  ",
+    "leading dash": "-x",
+    "number": "007",
+    "true": "true",
+}
+DIRECTORIES_OF_PROJECTS_REFUSED = ["a$b", "$HOME", "a:b", "a\nb", "a\tb", "a\x7fb", os.fsdecode(b"caf\xe9")]
+DIRECTORIES_OF_OURS_REFUSED = [*DIRECTORIES_OF_PROJECTS_REFUSED, *OF_HOME]
+
+
+@pytest.mark.parametrize("name", DIRECTORIES.values(), ids=DIRECTORIES)
+def test_a_directory_is_named_to_ansible_as_it_is(content: Content, name: str) -> None:
+    content.playbook("mlops", SAID)
+    project = content.user / name.replace(":", "")
+    project.mkdir()
+    done = content.run("mlops", "--start", "--project", str(project))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((content.user / "said").read_text())[0] == str(project)
+
+
+def test_extra_variables_are_ansibles_own_templates_included(content: Content) -> None:
+    content.playbook("mlops", SAID)
+    (content.user / "{{ 1 }}").mkdir()
+    given = ["-e", "given={{ 7*7 }} {{ mlops_project }}", "-e", '{"mlops_port_overrides": {"mlflow": "{{ 5001 }}"}}']
+    done = content.run("mlops", "--start", "-j", "8900", "--project", "{{ 1 }}", *given)
+    assert done.returncode == 0, done.stderr
+    project = str(content.user / "{{ 1 }}")
+    ports = {"jupyter": 8900, "mlflow": 5001}
+    assert json.loads((content.user / "said").read_text()) == [project, f"49 {project}", ports]
+
+
+@pytest.mark.parametrize("name", DIRECTORIES_OF_PROJECTS_REFUSED, ids=repr)
+def test_a_project_whose_name_means_something_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="--project"):
+        usable("--project", Path("/x", name), OF_PROJECT)
+
+
+@pytest.mark.parametrize("name", DIRECTORIES_OF_OURS_REFUSED, ids=repr)
+def test_a_home_whose_name_means_something_is_refused(content: Content, name: str) -> None:
+    content.environment["GAIAFLOW_HOME"] = f"{content.root}/{name}"
+    done = content.run("instances")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: GAIAFLOW_HOME ") and "What to do: " in done.stderr
 
 
 def gaiaflow(cwd: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,30 @@
+"""A figure that the engine doesn't give is unknown, and no zero."""
+
+from __future__ import annotations
+
+import importlib
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from doctor_machine import load_shared
+
+from gaiaflow_py.report import memory
+
+# As engines answer: with cgroup v2, with cgroup v1, and where the host can't tell, whose figures have no read time.
+STATISTICS = {
+    "cgroup v2": ({"usage": 300 * 2**20, "stats": {"inactive_file": 100 * 2**20}}, "200 MiB"),
+    "cgroup v1": ({"usage": 300 * 2**20, "stats": {"total_inactive_file": 50 * 2**20}}, "250 MiB"),
+    "no details": ({"usage": 10 * 2**20}, "10 MiB"),
+    "nothing": ({}, "-"),
+    "zero": ({"usage": 0, "stats": {}}, "-"),
+}
+
+
+@pytest.mark.parametrize(("statistics", "shown"), STATISTICS.values(), ids=STATISTICS)
+def test_memory_of_a_container(statistics: dict[str, Any], shown: str) -> None:
+    load_shared()
+    module = importlib.import_module("library.gaiaflow_containers")
+    engine = SimpleNamespace(get=lambda _path: {"memory_stats": statistics})
+    found = module.memory(SimpleNamespace(engine=engine, name_of=lambda name: name), "mlflow")
+    assert memory(found) == shown
