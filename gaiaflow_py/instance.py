@@ -11,6 +11,10 @@ from typing import Any
 from gaiaflow_py.errors import GaiaflowError, InputError
 from gaiaflow_py.paths import instances_dir
 
+COPIES = "config/copies"
+MAPPINGS = ("ports", "urls", "airflow", "minio", "jupyter", "postgres")
+"""What is a mapping in a record, and in credentials."""
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -86,7 +90,7 @@ def find(name: str) -> Instance | None:
     Raises:
         GaiaflowError: What is kept about it can't be read.
     """
-    return load(name) if (instances_dir() / name / "instance.json").is_file() else None
+    return load(name) if name in names() else None
 
 
 def load(name: str) -> Instance:
@@ -99,15 +103,15 @@ def load(name: str) -> Instance:
         InputError: There is none of that name.
         GaiaflowError: What is kept about it can't be read.
     """
-    file = instances_dir() / name / "instance.json"
-    if not file.is_file():
+    if name not in names():
         known = ", ".join(names())
         hint = f"There are: {known}." if known else "There are none yet: gaiaflow-setup mlops --start makes one."
         raise InputError(f"There is no instance '{name}' on this machine.", hint)
-    kept = _read(file)
+    directory = instances_dir() / name
+    kept = _read(directory / "instance.json")
     return Instance(
         name=name,
-        directory=file.parent,
+        directory=directory,
         ports=kept.get("ports") or {},
         project=kept.get("project"),
         runtime=kept.get("runtime", "native"),
@@ -118,12 +122,31 @@ def load(name: str) -> Instance:
 
 def names() -> list[str]:
     """Returns the names of all instances on this machine."""
-    return sorted(file.parent.name for file in instances_dir().glob("*/instance.json"))
+    records = ("*/instance.json", f"*/{COPIES}/instance.json")
+    found = {file.relative_to(instances_dir()).parts[0] for one in records for file in instances_dir().glob(one)}
+    return sorted(found)
 
 
 def _read(file: Path) -> dict[str, Any]:
+    """What a file holds or, where it is gone or broken, its copy, from which the next start makes it again."""
+    copy = file.parent / COPIES / file.name
+    try:
+        return _read_one(file)
+    except GaiaflowError:
+        if not copy.exists():
+            raise
+    try:
+        return _read_one(copy)
+    except GaiaflowError:
+        message = f"{file} isn't what a start has written, and neither is its copy {copy}."
+        raise GaiaflowError(message, "Put it back from a backup.") from None
+
+
+def _read_one(file: Path) -> dict[str, Any]:
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise GaiaflowError(f"Can't read {file}: {error}", "gaiaflow-setup mlops --start writes it again.") from error
-    return dict(kept)
+    if not isinstance(kept, dict) or not kept or not all(isinstance(kept.get(one, {}), dict) for one in MAPPINGS):
+        raise GaiaflowError(f"{file} isn't what a start has written.", "gaiaflow-setup mlops --start writes it again.")
+    return kept

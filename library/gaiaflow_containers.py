@@ -125,7 +125,15 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gaiaflow import ServiceFailed, end_with_run, locked, read_json, report_progress, write_private
+from ansible.module_utils.gaiaflow import (
+    ServiceFailed,
+    end_with_run,
+    locked,
+    read_json,
+    report_progress,
+    s3_keys,
+    write_private,
+)
 from ansible.module_utils.gaiaflow_build import Refused, has_buildkit, package_index
 from ansible.module_utils.gaiaflow_catalogue import expand, fill_in
 from ansible.module_utils.gaiaflow_container import (
@@ -225,7 +233,7 @@ class Stack:
     @property
     def s3_keys(self) -> dict[str, str]:
         """The S3 server's keys."""
-        keys: dict[str, str] = read_json(self.directory / "credentials.json")["minio"]
+        keys: dict[str, str] = s3_keys(self.directory)
         return keys
 
 

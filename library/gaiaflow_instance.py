@@ -121,7 +121,15 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, end_with_run, locked, read_json, write_private
+from ansible.module_utils.gaiaflow import (
+    INSTANCE_VARIABLE,
+    copy_of,
+    end_with_run,
+    kept,
+    locked,
+    read_whole,
+    write_private,
+)
 from ansible.module_utils.gaiaflow_container import prefix_of, published_ports
 from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, own_socket
 from ansible.module_utils.gaiaflow_environments import Failed, describe_all, ensure, image_of, project_dependencies
@@ -134,6 +142,8 @@ PORT_RANGE = range(1, 65536)
 GRPC_OFFSET = 10000
 PORTS_WITH_GRPC = {"s3", "minio", "filer", "volume", "master"}
 CLASHING_ADDRESSES = {"127.0.0.1", "0.0.0.0", "::", "::1"}
+# Where services keep what can't be had again.
+STORES = ("postgres", "minio", "objects", "mlflow")
 SUBDIRECTORIES = ("config", "data", "logs", "workspace/dags")
 # The kernel allows 107 bytes for a socket's path; the longest name that is put there has 20.
 LONGEST_SOCKET_DIRECTORY = 85
@@ -141,6 +151,14 @@ LONGEST_SOCKET_DIRECTORY = 85
 
 class Taken(Exception):
     """A port belongs to somebody else."""
+
+
+class Lost(Exception):
+    """A file is gone or broken that can't be made anew; carries what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 def listeners() -> dict[int, int | None]:
@@ -227,7 +245,7 @@ def reserved_by_others(home: Path, directory: Path) -> set[int]:
     ports: set[int] = set()
     for record in (home / "instances").glob("*/instance.json"):
         if record.parent != directory:
-            for name, port in read_json(record).get("ports", {}).items():
+            for name, port in kept_record(record.parent).get("ports", {}).items():
                 ports.update(with_grpc(name, port))
     return ports
 
@@ -317,16 +335,114 @@ def generate_credentials() -> dict[str, dict[str, str]]:
 
 
 def keep_credentials(path: Path, check_mode: bool) -> bool:
-    """Adds the credentials that are missing and mends the file's mode; tells whether that was needed."""
-    present = read_json(path)
+    """Adds the credentials that are missing and mends the file's mode; tells whether that was needed.
+
+    Raises:
+        Lost: They are gone or broken, with their copy, while there is data that only they open.
+    """
+    present = kept(path, are_credentials)
+    if not present and holds_data(path.parent):
+        raise Lost(
+            f"{path} {'is broken' if path.exists() else 'is gone'}, and so is the copy of it: only with the passwords"
+            " in it can the stack's databases and objects be opened.",
+            "Put it back from a backup, or give the data up: gaiaflow-setup mlops --restart --delete-volume",
+        )
     generated = generate_credentials()
     complete = {service: {**values, **present.get(service, {})} for service, values in generated.items()}
     private = path.exists() and path.stat().st_mode & 0o777 == 0o600
-    if private and complete == present:
+    if private and complete == read_whole(path):
+        keep_copy(path, complete, check_mode)
         return False
     if not check_mode:
         write_private(path, json.dumps(complete, indent=2) + "\n")
+    keep_copy(path, complete, check_mode)
     return True
+
+
+# ---- What an editor, a cleaner or a full disk may take, and its copy
+
+
+def is_record(content: dict[str, Any]) -> bool:
+    """Whether this is an instance's record."""
+    ports, texts = content.get("ports"), ("directory", "sockets", "runtime", "containers")
+    return (
+        isinstance(ports, dict)
+        and all(type(port) is int and port in PORT_RANGE for port in ports.values())
+        and all(isinstance(content.get(name, ""), str) for name in texts)
+        and content.get("runtime", "native") in DEFINITIONS
+        and isinstance(content.get("project") or "", str)
+        and isinstance(content.get("urls"), dict)
+    )
+
+
+def are_credentials(content: dict[str, Any]) -> bool:
+    """Whether these are an instance's credentials."""
+    known = generate_credentials()
+    return set(known) <= set(content) and all(
+        isinstance(group, dict) and all(value and isinstance(value, str) for value in group.values())
+        for group in content.values()
+    )
+
+
+def keep_copy(path: Path, content: dict[str, Any], check_mode: bool) -> None:
+    """Keeps a copy of what a file is to hold."""
+    copy = copy_of(path)
+    if not check_mode and read_whole(copy) != content:
+        copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(copy, json.dumps(content, indent=2) + "\n")
+
+
+def holds_data(directory: Path) -> bool:
+    """Whether the instance holds data that a service has made."""
+    stores = [directory / "data" / name for name in STORES]
+    return any(any(one.iterdir()) for one in stores if one.is_dir())
+
+
+def kept_record(directory: Path) -> dict[str, Any]:
+    """The record of an instance; nothing where there is none, or neither it nor its copy can be read."""
+    record: dict[str, Any] = kept(directory / "instance.json", is_record)
+    return record
+
+
+def own_record(directory: Path) -> dict[str, Any]:
+    """The record of the instance that is asked of.
+
+    Raises:
+        Lost: It is gone or broken, with its copy, while there is data that it says the ports and project of.
+    """
+    path, record = directory / "instance.json", kept_record(directory)
+    if not record and (path.exists() or holds_data(directory)):
+        raise Lost(
+            f"{path} {'holds no record of an instance' if path.exists() else 'is gone'}, and so is the copy of it: it"
+            " is not known any more which project and ports the instance has.",
+            f"Put it back from a backup. To keep the data and give the instance new ports, remove {path}, if it is"
+            f" there, and put {directory / 'data'} elsewhere meanwhile.",
+        )
+    return record
+
+
+def definition_of(directory: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What the last start has written of the services.
+
+    Raises:
+        Lost: It is gone or broken, so that nothing can be asked of the services, which may be running.
+    """
+    path = directory / "config" / DEFINITIONS[record.get("runtime", "native")]
+    hint = "Nothing is lost with it: gaiaflow-setup mlops --start writes it anew."
+    definition: dict[str, Any] = read_whole(path)
+    if path.exists() and not (
+        isinstance(definition.get("environments"), dict) and isinstance(definition.get("services"), dict)
+    ):
+        raise Lost(f"{path} isn't what a start has written.", hint)
+    if not definition and holds_data(directory):
+        raise Lost(f"{path} is gone.", hint)
+    base = Path(definition.get("environments", {}).get("base", "/"), "bin", "python")
+    if definition and not os.access(base, os.X_OK):
+        raise Lost(
+            f"{base} leads to no Python: the environment was removed, or the Python that it links to.",
+            "gaiaflow-setup mlops --start makes it anew.",
+        )
+    return definition
 
 
 def socket_directory(directory: Path) -> Path:
@@ -358,12 +474,27 @@ def make_record(module: AnsibleModule, record: dict[str, Any], directory: Path, 
         "directory": str(directory),
         "sockets": str(socket_directory(directory)),
         "ports": ports,
-        "project": checked_project(project, module.check_mode) if project else record.get("project"),
+        "project": checked_project(project, module.check_mode) if project else kept_project(record),
         **runtime,
         **choose_engine(module.params["docker_socket"], record, runtime["runtime"]),
         "containers": prefix_of(directory),
         "urls": {name: f"http://127.0.0.1:{ports[name]}" for name in ("airflow", "mlflow", "s3", "minio", "jupyter")},
     }
+
+
+def kept_project(record: dict[str, Any]) -> str | None:
+    """The project that the instance is wired to.
+
+    Raises:
+        Lost: It isn't there any more.
+    """
+    project: str | None = record.get("project")
+    if project and not Path(project).is_dir():
+        raise Lost(
+            f"The project {project} is gone, whose DAGs this instance runs.",
+            "Put it back, or give the instance another one: gaiaflow-setup mlops --start --project DIRECTORY",
+        )
+    return project
 
 
 def choose_runtime(asked: str, record: dict[str, Any]) -> dict[str, str]:
@@ -394,27 +525,29 @@ def ensure_instance(module: AnsibleModule, home: Path, directory: Path) -> dict[
     if module.params["state"] == "present":
         provide_psutil(module, home)
     path = directory / "instance.json"
-    before = read_json(path)
+    before = own_record(directory)
     if module.params["state"] == "query":
         record = {"runtime": "native", **before} if before else {}
-        definition = read_json(directory / "config" / DEFINITIONS[record["runtime"]]) if before else {}
+        definition = definition_of(directory, record) if before else {}
         return {"changed": False, "record": record, "environments": definition.get("environments", {})}
     if module.params["state"] in {"left", "carried"}:
         left = module.params["state"] == "left"
         noted = {"runtime": module.params["runtime"], "carry_from": before["runtime"]} if left else {"carry_from": ""}
         write_private(path, json.dumps({**before, **noted}, indent=2) + "\n")
+        keep_copy(path, {**before, **noted}, check_mode=False)
         return {"changed": True, "record": {**before, **noted}}
     wanted = make_record(module, before, directory, home)
     leaves = runtime_to_leave(before, wanted["runtime"], directory)
     # The runtime of before is on record until it has been left: nobody may lose sight of what still runs.
-    kept = {**wanted, "runtime": leaves, "carry_from": before.get("carry_from", "")} if leaves else wanted
+    settled = {**wanted, "runtime": leaves, "carry_from": before.get("carry_from", "")} if leaves else wanted
     if not module.check_mode:
         make_directories(directory, Path(wanted["sockets"]))
     changed = keep_credentials(directory / "credentials.json", module.check_mode)
-    if kept != before:
+    if settled != read_whole(path):
         changed = True
         if not module.check_mode:
-            write_private(path, json.dumps(kept, indent=2) + "\n")
+            write_private(path, json.dumps(settled, indent=2) + "\n")
+    keep_copy(path, settled, module.check_mode)
     diff = {"before": json.dumps(before, indent=2) + "\n", "after": json.dumps(wanted, indent=2) + "\n"}
     return {"changed": changed, "record": wanted, "leaves": leaves, "diff": diff}
 
@@ -511,6 +644,8 @@ def main() -> None:
             hint='End that process, or give the service another port: -e \'{"mlops_port_overrides": {"NAME": PORT}}\''
             " (for JupyterLab also -j PORT). `--instance NAME` makes a second stack on free ports.",
         )
+    except Lost as error:
+        module.fail_json(msg=str(error), hint=error.hint)
     except EngineElsewhere as error:
         module.fail_json(msg=f"{error}.", hint="Unset DOCKER_HOST, or run this on that machine.")
     except (ValueError, OSError) as error:

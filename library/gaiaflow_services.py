@@ -101,11 +101,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import (
     INSTANCE_VARIABLE,
+    SERVICE_VARIABLE,
     ServiceFailed,
     end_with_run,
     locked,
     read_json,
     report_progress,
+    s3_keys,
     write_private,
 )
 from ansible.module_utils.gaiaflow_catalogue import expand
@@ -115,9 +117,13 @@ from ansible.module_utils.gaiaflow_shell import Seen, lines, seen, user_environm
 STACKS_OWN = "the stack sets it itself, for its own services"
 POLL_SECONDS = 0.25
 LOG_LINES = 15
+# A service that runs for so long should answer its health check; it gets a while longer, and is then restarted.
+SETTLED_S, SICK_S = 60, 20
 # A service that supervisord has had to start this often within one start is not going to come up.
 MOST_STARTS = 4
 UP_STATES = {"STARTING", "RUNNING"}
+# It works, but nobody would start it again: its supervisord is gone, or the socket by which that is reached.
+RUNNING_STATES = UP_STATES | {"UNSUPERVISED"}
 DOWN_STATES = {"STOPPED", "EXITED", "FATAL"}
 
 
@@ -144,7 +150,18 @@ class Stack:
         self.socket = socket
         self.shell = shell
         self.services: dict[str, Service] = {}
-        self.load(read_json(directory / "config" / "services.json"))
+
+    def load_kept(self) -> None:
+        """Takes over the services of the last start.
+
+        Raises:
+            ValueError: What it has written is broken.
+        """
+        path = self.directory / "config" / "services.json"
+        try:
+            self.load(read_json(path))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} isn't what a start has written ({type(error).__name__}: {error})") from error
 
     def load(self, definition: dict[str, Any]) -> None:
         """Takes over the services of a definition."""
@@ -178,7 +195,7 @@ class Stack:
     @property
     def s3_keys(self) -> dict[str, str]:
         """The S3 server's keys."""
-        keys: dict[str, str] = read_json(self.directory / "credentials.json")["minio"]
+        keys: dict[str, str] = s3_keys(self.directory)
         return keys
 
     @property
@@ -212,6 +229,18 @@ class Stack:
             return ""
         return "\n".join(lines[-LOG_LINES:])
 
+    def unsupervised(self) -> dict[str, dict[str, Any]]:
+        """The services' processes that run though no supervisord of the instance can be asked, as it would say it."""
+        import psutil
+
+        found: dict[str, dict[str, Any]] = {}
+        for process in self.leftovers():
+            with contextlib.suppress(psutil.Error):
+                name = process.environ().get(SERVICE_VARIABLE, "")
+                if name in self.services and os.getpgid(process.pid) == process.pid:
+                    found[name] = {"statename": "UNSUPERVISED", "pid": process.pid, "start": process.create_time()}
+        return found
+
     def leftovers(self) -> list[Any]:
         """Every process that carries the instance's mark, this one excepted."""
         import psutil
@@ -229,7 +258,7 @@ class Stack:
 
 def healthy(stack: Stack, service: Service, process: dict[str, Any]) -> bool:
     """Whether the service answers its health check."""
-    if process.get("statename") not in UP_STATES:
+    if process.get("statename") not in RUNNING_STATES:
         return False
     answer: bool = answers(service.port, service.health, stack.s3_keys, process["start"])
     return answer
@@ -263,12 +292,12 @@ def proportional_memory(pid: int) -> int | None:
 
 def status(stack: Stack) -> list[dict[str, Any]]:
     """What a user sees of each service."""
-    processes = stack.processes()
+    processes = stack.processes() if stack.supervised() else stack.unsupervised()
     health = probe(stack, list(stack.services.values()), processes)
     rows = []
     for service in stack.services.values():
         process = processes.get(service.name, {})
-        up = process.get("statename") in UP_STATES
+        up = process.get("statename") in RUNNING_STATES
         rows.append(
             {
                 "name": service.name,
@@ -276,7 +305,7 @@ def status(stack: Stack) -> list[dict[str, Any]]:
                 "state": process.get("statename", "STOPPED").lower(),
                 "health": "healthy" if health[service.name] else ("unhealthy" if up else "stopped"),
                 "url": service.url,
-                "uptime_s": process["now"] - process["start"] if up else 0,
+                "uptime_s": int(process.get("now", time.time()) - process["start"]) if up else 0,
                 "memory_bytes": proportional_memory(process["pid"]) if up else 0,
             }
         )
@@ -338,6 +367,7 @@ def supervisor_configuration(stack: Stack, definition: dict[str, Any], stop_time
 def configure(stack: Stack, module: AnsibleModule) -> list[dict[str, str]]:
     """Writes the configuration files that differ from what they shall hold; returns the differences."""
     if not module.params["definition"]:
+        stack.load_kept()
         return []
     definition = dict(module.params["definition"])
     definition["services"] = expand(definition["services"], module.params["bases"], "native")
@@ -351,7 +381,7 @@ def configure(stack: Stack, module: AnsibleModule) -> list[dict[str, str]]:
     }
     for name, text in files.items():
         path = stack.directory / "config" / name
-        before = path.read_text() if path.exists() else ""
+        before = path.read_text(errors="replace") if path.is_file() else ""
         if before != text:
             differences.append({"before_header": str(path), "after_header": str(path), "before": before, "after": text})
             if not module.check_mode:
@@ -500,9 +530,40 @@ def started(stack: Stack, names: list[str], start_timeout: int, stop_timeout: in
     interrupted = apply_definitions(stack, stop_timeout)
     again = [stack.services[name] for name in interrupted if name in stack.services]
     services = stack.with_needs([*stack.selected(names), *again])
-    changed = start_processes(stack, services) or bool(interrupted) or changed
+    reopened = reopen_logs(stack)
+    sick = unhealthy_for_long(stack, services)
+    stop_together(stack, sick, stop_timeout)
+    changed = start_processes(stack, services) or bool(interrupted or sick or reopened) or changed
     wait_until_healthy(stack, services, start_timeout)
     return changed
+
+
+def reopen_logs(stack: Stack) -> bool:
+    """Has supervisord open logs again that somebody has removed: it goes on writing to what nobody can read."""
+    logs = stack.directory / "logs"
+    up = [name for name, info in stack.processes().items() if info["statename"] in UP_STATES]
+    if all((logs / f"{name}.log").exists() for name in ("supervisord", *up)):
+        return False
+    os.kill(stack.supervisor.getPID(), signal.SIGUSR2)
+    return True
+
+
+def unhealthy_for_long(stack: Stack, services: list[Service]) -> list[str]:
+    """Services that have run for long, and won't answer again by themselves: what they need was taken from them."""
+    processes = stack.processes()
+    settled = [
+        one
+        for one in services
+        if (info := processes[one.name])["statename"] in UP_STATES and info["now"] - info["start"] > SETTLED_S
+    ]
+    sick, patience = settled, Patience(SICK_S)
+    while sick:
+        health = probe(stack, sick, stack.processes())
+        sick = [one for one in sick if not health[one.name]]
+        if patience.ended():
+            break
+        time.sleep(POLL_SECONDS if sick else 0)
+    return [one.name for one in sick]
 
 
 # ---- Stop
@@ -656,6 +717,7 @@ def main() -> None:
         stack = Stack(Path(module.params["directory"]), module.params["socket"], shell)
         with sole_writer(stack, module):
             if state == "query":
+                stack.load_kept()
                 module.exit_json(changed=False, services=status(stack))
             differences = configure(stack, module)
             changed = bring_to(stack, module)

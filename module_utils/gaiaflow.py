@@ -11,12 +11,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 # Every process of an instance carries its directory in this variable, so that none can be lost or mistaken.
 INSTANCE_VARIABLE = "GAIAFLOW_INSTANCE_DIRECTORY"
+# And in this one, which service it is of.
+SERVICE_VARIABLE = "GAIAFLOW_SERVICE"
 
 
 class ServiceFailed(Exception):
@@ -87,6 +89,48 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no JSON object")
     return content
+
+
+def read_whole(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where it isn't there, can't be read or holds something else.
+
+    Args:
+        path: The file.
+    """
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return {}
+
+
+def copy_of(path: Path) -> Path:
+    """Where the copy is of a file that can't be made anew.
+
+    Args:
+        path: A file in an instance's directory.
+    """
+    return path.parent / "config" / "copies" / path.name
+
+
+def kept(path: Path, is_valid: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """What a file holds, or if it is gone or broken what its copy does; nothing where there is neither.
+
+    Args:
+        path: A file in an instance's directory.
+        is_valid: Tells whether a content can be what was written.
+    """
+    return next((content for one in (path, copy_of(path)) if (content := read_whole(one)) and is_valid(content)), {})
+
+
+def s3_keys(directory: Path) -> dict[str, str]:
+    """The S3 server's keys; none where the credentials can't be read.
+
+    Args:
+        directory: The instance's directory.
+    """
+    found = kept(directory / "credentials.json", lambda content: isinstance(content.get("minio"), dict))
+    keys: dict[str, str] = found.get("minio", {})
+    return keys
 
 
 def report_progress(item: str = "", done: int = 0, total: int = 0, items: dict[str, bool] | None = None) -> None:

@@ -9,8 +9,28 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+NAMES = {list: "an array", dict: "an object", str: "a string", bool: "true or false", int: "a number"}
+# What Docker's command line and its engine read, by name; all elements of an object are under "".
+TYPES_OF_CLIENT: Mapping[str, Any] = {
+    "auths": {"": dict}, "credHelpers": {"": str}, "credsStore": str, "currentContext": str, "HttpHeaders": {"": str},
+    "proxies": {"": {"": str}}, "plugins": {"": {"": str}}, "cliPluginsExtraDirs": [str], "aliases": {"": str},
+    "features": {"": str}, "detachKeys": str, "psFormat": str, "imagesFormat": str, "experimental": str,
+}  # fmt: skip
+TYPES_OF_ENGINE: Mapping[str, Any] = {
+    "dns": [str], "dns-opts": [str], "dns-search": [str], "hosts": [str], "group": str, "proxies": {"": str},
+    "data-root": str, "exec-root": str, "exec-opts": [str], "storage-driver": str, "storage-opts": [str],
+    "log-driver": str, "log-level": str, "log-opts": {"": str}, "labels": [str], "insecure-registries": [str],
+    "registry-mirrors": [str], "default-runtime": str, "runtimes": {"": dict}, "features": {"": bool},
+    "default-ulimits": {"": dict}, "default-address-pools": [dict], "builder": dict, "bip": str, "bridge": str,
+    "mtu": int, "max-concurrent-downloads": int, "max-concurrent-uploads": int, "debug": bool, "experimental": bool,
+    "icc": bool, "ip-forward": bool, "ip-masq": bool, "iptables": bool, "ip6tables": bool, "ipv6": bool,
+    "live-restore": bool, "no-new-privileges": bool, "selinux-enabled": bool, "tls": bool, "tlsverify": bool,
+    "userland-proxy": bool, "cgroup-parent": str, "default-cgroupns-mode": str, "pidfile": str, "userns-remap": str,
+}  # fmt: skip
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -45,6 +65,59 @@ def read_config(path: Path) -> dict[str, Any]:
     return content
 
 
+def wrong_types(content: dict[str, Any], types: Mapping[str, Any]) -> list[str]:
+    """What of the settings has another type than Docker reads there: it ends with an error on each of them.
+
+    Args:
+        content: The settings.
+        types: The types of those that are known; a list or mapping with one type stands for all its elements.
+
+    Returns:
+        A description of each, by the name of the setting.
+    """
+    return [
+        f"{name} is {_type_of(value)} and not {_name(types[name])}"
+        for name, value in content.items()
+        if name in types and not _is_of(value, types[name])
+    ]
+
+
+def well_typed(content: dict[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those that have another type than Docker reads there.
+
+    Args:
+        content: The settings; they aren't changed.
+        types: The types of those that are known.
+    """
+    return {name: value for name, value in content.items() if name not in types or _is_of(value, types[name])}
+
+
+def _is_of(value: Any, expected: Any) -> bool:
+    """Whether a value is of a type; Docker takes null for what isn't there."""
+    if value is None:
+        return True
+    if isinstance(expected, list):
+        return isinstance(value, list) and all(_is_of(one, expected[0]) for one in value)
+    if isinstance(expected, dict):
+        return isinstance(value, dict) and all(_is_of(one, expected[""]) for one in value.values())
+    # To Python, true is a number, too.
+    return isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
+
+
+def _name(expected: Any) -> str:
+    """What JSON calls a type."""
+    if isinstance(expected, type):
+        return NAMES[expected]
+    element = expected[0] if isinstance(expected, list) else expected[""]
+    return f"{NAMES[type(expected)]} in which each element is {_name(element)}"
+
+
+def _type_of(value: Any) -> str:
+    """A value as it is named in a message: with its content, as far as that is short."""
+    text = json.dumps(value)
+    return text if len(text) <= 40 else NAMES.get(type(value), "a number")
+
+
 def missing_helpers(config: dict[str, Any], search_path: str) -> list[str]:
     """The credential helpers that the settings name and that aren't there.
 
@@ -55,8 +128,8 @@ def missing_helpers(config: dict[str, Any], search_path: str) -> list[str]:
     Returns:
         Their names as the settings give them ("desktop" is the program docker-credential-desktop), each once, sorted.
     """
-    named = {config.get("credsStore"), *_of_registries(config).values()}
-    helpers = [one for one in named if isinstance(one, str) and one]
+    named = [config.get("credsStore"), *_of_registries(config).values()]
+    helpers = {one for one in named if isinstance(one, str) and one}
     return sorted(one for one in helpers if not shutil.which(f"docker-credential-{one}", path=search_path))
 
 

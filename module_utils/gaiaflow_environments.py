@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.gaiaflow import locked, read_json, report_progress
+from ansible.module_utils.gaiaflow import locked, read_json, report_progress, write_private
 
 COMPLETE = ".complete"
 TELL_S = 0.5
@@ -52,8 +52,30 @@ class Environment:
 
     @property
     def complete(self) -> bool:
-        """Whether it was made to the end."""
-        return (self.directory / COMPLETE).exists()
+        """Whether it was made to the end, and nothing of it has gone or become another since."""
+        try:
+            made = (self.directory / COMPLETE).read_text().splitlines()
+        except (OSError, UnicodeDecodeError):
+            return False
+        # The Python that it links to may have been removed, or replaced by an upgrade.
+        if not os.access(self.directory / "bin" / "python", os.X_OK):
+            return False
+        present = files(self.directory)
+        return all(present.get(path) == size for size, _, path in (line.partition(" ") for line in made))
+
+
+def files(directory: Path) -> dict[str, str]:
+    """The sizes of all files in an environment by their paths, but for what Python compiles itself."""
+    found: dict[str, str] = {}
+    todo = [str(directory)]
+    while todo:
+        with os.scandir(todo.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    todo += [entry.path] * (entry.name != "__pycache__")
+                elif entry.is_file(follow_symlinks=False) and entry.name != COMPLETE:
+                    found[entry.path[len(str(directory)) + 1 :]] = str(entry.stat(follow_symlinks=False).st_size)
+    return found
 
 
 def project_dependencies(project: str) -> tuple[str, ...]:
@@ -195,8 +217,17 @@ def offline(wheels: str) -> list[str]:
 
 def make(environment: Environment, uv: str, settings: dict[str, str], wheels: str, telling: Telling) -> None:
     """Makes the environment; the mark comes last, so that one left half-made by an interrupted run is made anew."""
-    size = telling.size(environment.name)
     shutil.rmtree(environment.directory, ignore_errors=True)
+    try:
+        fill(environment, uv, settings, wheels, telling)
+    except BaseException:
+        shutil.rmtree(environment.directory, ignore_errors=True)
+        raise
+
+
+def fill(environment: Environment, uv: str, settings: dict[str, str], wheels: str, telling: Telling) -> None:
+    """Installs what belongs into the environment, and marks it as complete by a list of its files."""
+    size = telling.size(environment.name)
     python = str(environment.directory / "bin" / "python")
     run_uv([uv, "venv", "--quiet", "--python", sys.executable, str(environment.directory)], settings)
     install = [uv, "pip", "install", "--quiet", "--python", python, *offline(wheels)]
@@ -206,7 +237,8 @@ def make(environment: Environment, uv: str, settings: dict[str, str], wheels: st
         add_project_dependencies(environment, install, settings)
     telling.tell(f"{environment.name}, compiling")
     compile_bytecode(environment, python)
-    (environment.directory / COMPLETE).touch()
+    listed = "".join(f"{one} {path}\n" for path, one in files(environment.directory).items() if "\n" not in path)
+    write_private(environment.directory / COMPLETE, listed)
 
 
 def compile_bytecode(environment: Environment, python: str) -> None:
@@ -257,11 +289,14 @@ def make_all(missing: list[Environment], uv: str, settings: dict[str, str], whee
 
 
 def remove_unused(root: Path, environments: list[Environment]) -> None:
-    """Removes the environments that no instance's definition names any more."""
+    """Removes the environments that no instance's definition names any more; none where a definition is broken."""
     used = {environment.directory.name for environment in environments}
     instances = root.parent / "instances"
     for definition in (*instances.glob("*/config/services.json"), *instances.glob("*/config/containers.json")):
-        used.update(Path(path).name for path in read_json(definition).get("environments", {}).values())
+        try:
+            used.update(Path(path).name for path in read_json(definition).get("environments", {}).values())
+        except (OSError, ValueError, AttributeError, TypeError):
+            return
     for directory in root.iterdir():
         if directory.is_dir() and directory.name not in used:
             shutil.rmtree(directory)

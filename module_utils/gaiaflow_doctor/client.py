@@ -14,14 +14,16 @@ from typing import Any
 
 from ansible.module_utils.gaiaflow import write_private
 from ansible.module_utils.gaiaflow_docker_config import (
+    TYPES_OF_CLIENT,
     missing_helpers,
     read_config,
     stale_context,
+    well_typed,
     without_context,
     without_helpers,
 )
-from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, is_root, unknown, wrong
-from ansible.module_utils.gaiaflow_doctor.docker import settings
+from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, is_root, wrong
+from ansible.module_utils.gaiaflow_doctor.docker import look_at_settings, settings
 from ansible.module_utils.gaiaflow_doctor.engine import answers
 from ansible.module_utils.gaiaflow_doctor.machine import port_answers
 
@@ -49,7 +51,7 @@ def config(context: Context) -> dict[str, Any]:
         content: dict[str, Any] = read_config(config_path(context))
     except (OSError, ValueError):
         return {}
-    return content
+    return dict(well_typed(content, TYPES_OF_CLIENT))
 
 
 def rewrite(context: Context, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -61,15 +63,8 @@ def rewrite(context: Context, change: Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def look_for_config(context: Context) -> Finding | None:
-    """A file that isn't JSON makes every command of Docker's complain, or fail."""
-    try:
-        read_config(config_path(context))
-    except ValueError as error:
-        repair = f"Mend {config_path(context)} with an editor: it was not touched."
-        return wrong(f"{error}.", "Docker can't read its settings and logins.", repair)
-    except OSError as error:
-        return unknown(str(error))
-    return None
+    """A file that is broken makes every command of Docker's complain, or fail."""
+    return look_at_settings(config_path(context), TYPES_OF_CLIENT, "Docker can't read its settings and logins.")
 
 
 def look_for_helpers(context: Context) -> Finding | None:

@@ -150,11 +150,13 @@ class Check:
         id: How it is named in variables and JSON.
         title: How people call what is checked.
         look: Looks, changes nothing, and returns None when all is well.
+        seconds: How long it may take.
     """
 
     id: str
     title: str
     look: Callable[[Context], Finding | None]
+    seconds: float = LOOK_S
 
 
 class Doctor:
@@ -188,11 +190,11 @@ class Doctor:
         threads = [threading.Thread(target=look_for, args=(check,), daemon=True) for check in self.checks]
         for thread in threads:
             thread.start()
-        deadline = time.monotonic() + LOOK_S
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        late = unknown(f"no answer within {LOOK_S:.0f} s")
-        self.found = {check.id: found.get(check.id, late) for check in self.checks}
+        begun = time.monotonic()
+        for check, thread in zip(self.checks, threads, strict=True):
+            thread.join(max(0.0, begun + check.seconds - time.monotonic()))
+        late = {check.id: unknown(f"no answer within {check.seconds:.0f} s") for check in self.checks}
+        self.found = {check.id: found.get(check.id, late[check.id]) for check in self.checks}
 
     def mend(self) -> None:
         """Mends what this process may, and looks again; mending one trouble can bring another one to light."""

@@ -8,10 +8,11 @@ import re
 import shutil
 import stat
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.gaiaflow_docker_config import read_config
+from ansible.module_utils.gaiaflow_docker_config import TYPES_OF_ENGINE, read_config, well_typed, wrong_types
 from ansible.module_utils.gaiaflow_dockerd import NotStarted, start_dockerd
 from ansible.module_utils.gaiaflow_doctor.core import CannotMend, Context, Finding, run, unknown, wrong
 
@@ -42,7 +43,7 @@ def settings(context: Context) -> dict[str, Any]:
         content: dict[str, Any] = read_config(context.path("etc/docker/daemon.json"))
     except (OSError, ValueError):
         return {}
-    return content
+    return dict(well_typed(content, TYPES_OF_ENGINE))
 
 
 def group_name(context: Context) -> str:
@@ -99,16 +100,23 @@ def start_without_init() -> None:
 
 def look_for_settings(context: Context) -> Finding | None:
     """A daemon.json that is broken keeps the engine from starting."""
-    path = context.path("etc/docker/daemon.json")
+    return look_at_settings(
+        context.path("etc/docker/daemon.json"), TYPES_OF_ENGINE, "The engine doesn't start with it."
+    )
+
+
+def look_at_settings(path: Path, types: Mapping[str, Any], why: str) -> Finding | None:
+    """What is wrong with a file of settings: it is none, no JSON object, or has something of another type in it."""
+    repair = f"Mend {path} with an editor: it was not touched."
     try:
-        read_config(path)
+        found = wrong_types(read_config(path), types)
+    except IsADirectoryError:
+        return wrong(f"{path} is a directory.", why, f"Remove it: sudo rmdir {path}")
     except ValueError as error:
-        return wrong(
-            f"{error}.", "The engine doesn't start with it.", f"Mend {path} with an editor: it was not touched."
-        )
+        return wrong(f"{error}.", why, repair)
     except OSError as error:
         return unknown(str(error))
-    return None
+    return wrong(f"In {path}, {'; '.join(found)}.", why, repair) if found else None
 
 
 def look_for_pid_file(context: Context) -> Finding | None:

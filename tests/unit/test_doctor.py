@@ -187,6 +187,66 @@ def test_a_broken_daemon_json_is_named_with_line_and_column_and_left_alone(machi
     machine.is_well("docker_settings")
 
 
+WRONG_TYPES = [
+    ("docker_settings", "etc/docker/daemon.json", content, words)
+    for content, words in [
+        ("[]", "holds no JSON object"),
+        ('"x"', "holds no JSON object"),
+        ("1", "holds no JSON object"),
+        ('{"dns": "1.1.1.1"}', "dns is"),
+        ('{"dns": [1]}', "dns is"),
+        ('{"proxies": []}', "proxies is []"),
+        ('{"proxies": {"http-proxy": 1}}', "proxies is"),
+        ('{"hosts": "unix:///x"}', "hosts is"),
+        ('{"group": ["docker"]}', "group is"),
+        ('{"debug": "true"}', 'debug is "true" and not true or false'),
+        ('{"mtu": "1500"}', "mtu is"),
+        ('{"mtu": true}', "mtu is"),
+        ('{"log-opts": {"max-file": 3}}', "log-opts is"),
+        ('{"insecure-registries": {}}', "insecure-registries is"),
+        ('{"features": {"buildkit": "yes"}}', "features is"),
+        ('{"runtimes": []}', "runtimes is"),
+    ]
+] + [
+    ("docker_config", "home/me/.docker/config.json", content, words)
+    for content, words in [
+        ("[]", "holds no JSON object"),
+        ('"x"', "holds no JSON object"),
+        ("7", "holds no JSON object"),
+        ("true", "holds no JSON object"),
+        ('{"proxies": []}', "proxies is []"),
+        ('{"proxies": {"default": "http://p"}}', "proxies is"),
+        ('{"proxies": {"default": {"httpProxy": 1}}}', "proxies is"),
+        ('{"auths": []}', "auths is"),
+        ('{"auths": {"r": "x"}}', "auths is"),
+        ('{"credsStore": []}', "credsStore is"),
+        ('{"credsStore": {"a": 1}}', "credsStore is"),
+        ('{"credHelpers": ["a"]}', "credHelpers is"),
+        ('{"credHelpers": {"r": ["a"]}}', "credHelpers is"),
+        ('{"currentContext": 1}', "currentContext is"),
+        ('{"HttpHeaders": "x"}', "HttpHeaders is"),
+        ('{"plugins": []}', "plugins is"),
+        ('{"cliPluginsExtraDirs": "/x"}', "cliPluginsExtraDirs is"),
+    ]
+]
+
+
+@pytest.mark.parametrize(("check", "file", "content", "words"), WRONG_TYPES)
+def test_json_of_a_wrong_type_in_dockers_settings_is_found(
+    machine: Machine, check: str, file: str, content: str, words: str
+) -> None:
+    path = machine.write(file, content)
+    machine.wrong(check, str(path), words)
+    machine.is_left_alone(check)
+    others = [one for one in machine.doctor()["findings"] if "could not be told" in one["message"]]
+    assert others == [], "no other check stumbles over it"
+
+
+def test_directory_in_the_place_of_dockers_settings_is_found(machine: Machine) -> None:
+    (machine.user / ".docker" / "config.json").mkdir(parents=True)
+    machine.wrong("docker_config", "is a directory")
+
+
 @needs_root
 def test_name_servers_that_containers_cannot_reach_are_replaced(machine: Machine) -> None:
     settings = machine.write("etc/docker/daemon.json", '{"debug": true}')

@@ -8,19 +8,14 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-import yaml
-from doctor_machine import CHECKOUT, load_shared
+from doctor_machine import load_shared
+from service_run import RULES, VARIABLES, run_service
 
-RUN_SERVICE = CHECKOUT / "roles/mlops/files/programs/run_service.py"
-VARIABLES = yaml.safe_load((CHECKOUT / "roles/mlops/vars/main/environment.yml").read_text())
-RULES: list[dict[str, Any]] = VARIABLES["mlops_shell_rules"]
 PASSED_ON, LEFT_OUT, TOLD, TOLD_ONLY = "passed on", "left out in silence", "left out and told", "passed on and told"
 
 
@@ -294,30 +289,6 @@ def test_without_the_wrapper_it_is_this_process_without_ansibles(
 
 
 # ---- run_service.py, as supervisord runs it
-
-
-def run_service(
-    tmp_path: Path, users: dict[str, str] | None, code: str, supervisors: dict[str, str] | None = None, **entry: Any
-) -> str:
-    """What a service prints that is the given Python code, in the environment of a user."""
-    config = tmp_path / "config"
-    (config / "environment").mkdir(parents=True, exist_ok=True)
-    service = {"environment": "own", "waits_for": [], "env": {}, "command": [sys.executable, "-c", code], **entry}
-    description = {
-        "credentials": str(config / "credentials.json"),
-        "working_directory": str(tmp_path),
-        "environments": {"own": str(tmp_path / "own")},
-        "services": {"one": service},
-    }
-    (config / "services.json").write_text(json.dumps(description))
-    (config / "credentials.json").write_text(json.dumps({"a": {"b": "the secret"}}))
-    if users is not None:
-        (config / "environment" / "one.json").write_text(json.dumps(users))
-    command = [sys.executable, "-I", "-S", str(RUN_SERVICE), str(config / "services.json"), "one"]
-    environment = {"PATH": "/usr/bin:/bin", "SUPERVISOR_ENABLED": "1", **(supervisors or {})}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def seen_by_service(tmp_path: Path, users: dict[str, str] | None, **entry: Any) -> dict[str, str]:

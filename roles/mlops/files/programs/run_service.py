@@ -176,6 +176,17 @@ def preloading(service: dict[str, Any], directory: str) -> list[str]:
     return [f"{directory}/bin/python", str(Path(__file__).with_name("preloaded.py")), ",".join(service["preload"])]
 
 
+def remove_stale_lock(path: Path) -> None:
+    """Removes what a server that was killed has left, so that a process that has its number now isn't taken for it."""
+    try:
+        number = path.read_text().split()[0]
+        runs = os.fsencode(path.parent) in Path("/proc", number, "cmdline").read_bytes().split(b"\0")
+    except (OSError, IndexError, ValueError):
+        runs = False
+    if not runs:
+        path.unlink(missing_ok=True)
+
+
 def prepare(service: dict[str, Any], prefix: list[str], environment: dict[str, str]) -> None:
     """Runs the preparation once per version; services that share a stamp wait for the first of them to finish."""
     preparation = service.get("prepare")
@@ -185,7 +196,8 @@ def prepare(service: dict[str, Any], prefix: list[str], environment: dict[str, s
     stamp.parent.mkdir(parents=True, exist_ok=True)
     with stamp.with_name(stamp.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_text() == preparation["version"]:
+        made = Path(preparation.get("makes", stamp))
+        if stamp.exists() and stamp.read_text() == preparation["version"] and made.exists():
             return
         done = subprocess.run([*prefix, *preparation["command"]], env=environment)
         if done.returncode:
@@ -204,6 +216,7 @@ def main(services_file: str, name: str = "") -> None:
     environment_directory = description["environments"][service["environment"]]
     users = users_environment(Path(services_file), name)
     environment = service_environment(service, environment_directory, credentials, users)
+    environment["GAIAFLOW_SERVICE"] = name
     for file in service.get("files", []):
         write_private(Path(file["path"]), fill_in(file["text"], credentials))
     prefix: list[str] = []
@@ -214,6 +227,8 @@ def main(services_file: str, name: str = "") -> None:
         prefix = drop_root(user_id)
         for directory in service.get("directories", []):
             give(Path(directory), user_id)
+    if "lock_file" in service:
+        remove_stale_lock(Path(service["lock_file"]))
     for host, port in service["waits_for"]:
         wait_for(host, port)
     prepare(service, prefix, environment)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from doctor_machine import load_shared
 from project_fixture import airflow_python
-from test_service_environment import RULES, run_service
+from service_run import RULES, run_service
 
 CLIENTS = """
 import json, subprocess, sys, urllib.request
