@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gaiaflow_py import __version__, progress
+from gaiaflow_py.environment import passed_on
 from gaiaflow_py.errors import InputError, SetupError
 from gaiaflow_py.paths import content_root
 
@@ -295,8 +296,10 @@ class _Packer:
         for directory in (self.wheels, self.programs):
             directory.mkdir(parents=True)
         self.versions = {**_yaml("inventory/group_vars/all/versions.yml"), **self.variables}
+        uv = _module_utils("gaiaflow_environments").uv_environment(str(self.private / "cache"))
         self.environment = {
-            **_module_utils("gaiaflow_environments").uv_environment(str(self.private / "cache")),
+            **passed_on(os.environ),
+            **{name: value for name, value in uv.items() if os.environ.get(name) != value},
             "PIP_CONSTRAINT": "",
             "PYTHONUNBUFFERED": "1",  # or the progress comes in lumps
             "TMPDIR": str(self.private),

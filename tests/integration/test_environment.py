@@ -492,6 +492,11 @@ def test_what_a_shell_hands_down_changes_nothing(tried: Tried, name: str) -> Non
     tried.situation(name)
 
 
+def test_ansible_runs_in_an_isolated_python(tried: Tried) -> None:
+    assert "isolated=1" in tried.usual["/controller/flags"]
+    assert tried.usual["/module/environment/PYTHONNOUSERSITE"] == "1"
+
+
 HAND_OVER = """
 - name: Keep what is handed over for the services
   ansible.builtin.copy:
