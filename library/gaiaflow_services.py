@@ -111,7 +111,7 @@ from ansible.module_utils.gaiaflow import (
     write_private,
 )
 from ansible.module_utils.gaiaflow_catalogue import expand
-from ansible.module_utils.gaiaflow_health import Patience, answers
+from ansible.module_utils.gaiaflow_health import Patience, answers, tasks_begin
 from ansible.module_utils.gaiaflow_shell import Seen, lines, seen, user_environment
 
 STACKS_OWN = "the stack sets it itself, for its own services"
@@ -271,6 +271,12 @@ def probe(stack: Stack, services: list[Service], processes: dict[str, dict[str, 
         return dict(zip([one.name for one in services], found, strict=True))
 
 
+def runs_tasks(stack: Stack, service: Service, process: dict[str, Any]) -> bool:
+    """Whether the tasks begin that the service is to run, if it is the one that runs tasks."""
+    log = stack.directory / "logs" / f"{service.name}.log"
+    return service.health.get("heartbeat") != "scheduler" or bool(tasks_begin(log, process.get("start", 0)))
+
+
 # ---- Status
 
 
@@ -298,12 +304,13 @@ def status(stack: Stack) -> list[dict[str, Any]]:
     for service in stack.services.values():
         process = processes.get(service.name, {})
         up = process.get("statename") in RUNNING_STATES
+        works = health[service.name] and runs_tasks(stack, service, process)
         rows.append(
             {
                 "name": service.name,
                 "service": service.service,
                 "state": process.get("statename", "STOPPED").lower(),
-                "health": "healthy" if health[service.name] else ("unhealthy" if up else "stopped"),
+                "health": "healthy" if works else ("unhealthy" if up else "stopped"),
                 "url": service.url,
                 "uptime_s": int(process.get("now", time.time()) - process["start"]) if up else 0,
                 "memory_bytes": proportional_memory(process["pid"]) if up else 0,
@@ -551,6 +558,7 @@ def reopen_logs(stack: Stack) -> bool:
 def unhealthy_for_long(stack: Stack, services: list[Service]) -> list[str]:
     """Services that have run for long, and won't answer again by themselves: what they need was taken from them."""
     processes = stack.processes()
+    useless = [one.name for one in services if not runs_tasks(stack, one, processes[one.name])]
     settled = [
         one
         for one in services
@@ -563,7 +571,7 @@ def unhealthy_for_long(stack: Stack, services: list[Service]) -> list[str]:
         if patience.ended():
             break
         time.sleep(POLL_SECONDS if sick else 0)
-    return [one.name for one in sick]
+    return list({*useless, *(one.name for one in sick)})
 
 
 # ---- Stop

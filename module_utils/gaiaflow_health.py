@@ -11,12 +11,16 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 PROBE_SECONDS = 3
 OBJECTS_TRIED = 3
 MOST_SLOWNESS = 4.0
+# What Airflow's executor writes of a task that could not be begun, and of one that was.
+NOT_BEGUN, BEGUN = "Workload execution failed", "Workload finished"
+LOG_BYTES = 262_144
 
 
 def slowness() -> float:
@@ -121,6 +125,29 @@ def heartbeat_since(url: str, component: str, started: float) -> bool:
         return False
     beat = next(value for key, value in report.items() if key.endswith("heartbeat"))
     return datetime.datetime.fromisoformat(beat).timestamp() >= started
+
+
+def tasks_begin(log: Path, started: float) -> bool:
+    """Whether Airflow's scheduler could begin the last task that it was to run: no heartbeat tells that it can't.
+
+    Args:
+        log: The scheduler's log.
+        started: When the scheduler was started, in seconds since the epoch; what is older doesn't count.
+    """
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return True
+    failed = text.rfind(NOT_BEGUN)
+    if failed <= text.rfind(BEGUN):
+        return True
+    line = text[text.rfind("\n", 0, failed) + 1 : failed]
+    try:
+        return datetime.datetime.fromisoformat(line.split()[0]).timestamp() < started
+    except (IndexError, ValueError):
+        return True
 
 
 def answers(port: int, health: dict[str, Any], keys: dict[str, str], started: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -26,6 +27,7 @@ POLL_S = 0.3
 PREFIX = "gaiaflow_doctor_"
 # What a doctor that was killed has left is older than any that runs.
 STALE_S = 600.0
+EXCEPTION = re.compile(r"[\w.]+(Error|Exception|Refused|Timeout)\b")
 WHY = "DAGs are shown and can be started, but their tasks don't run."
 DAG = '''"""Made by `gaiaflow-setup doctor` to see whether tasks run; it goes when that is known."""
 
@@ -161,13 +163,14 @@ def said(directory: Path, message: str, program: str = "") -> Finding:
 
 
 def log_end(path: Path) -> str:
-    """The last line of a log that tells an error."""
+    """The last line of a log that tells an error, an exception if there is one."""
     with contextlib.suppress(OSError):
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 65536))
             lines = file.read().decode(errors="replace").splitlines()
-        told = [line.strip() for line in lines if any(word in line for word in ("Error", "error", "CRITICAL"))]
-        return told[-1][-300:] if told else ""
+        raised = [line for line in lines if EXCEPTION.match(line)]
+        told = raised or [line.strip() for line in lines if "[error" in line or "[critical" in line]
+        return told[-1][:300] if told else ""
     return ""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 from typing import Any
 
 from stack import CHECKOUT, Airflow, Stack, wait_until
@@ -32,7 +31,7 @@ def test_task_runs_and_nothing_of_it_is_left(stack: Stack, airflow: Airflow) -> 
 
 def test_dag_file_that_cannot_be_read_is_found(stack: Stack, airflow: Airflow) -> None:
     broken = stack.project / "dags" / "broken.py"
-    broken.write_text("import a_module_that_is_not_there\n")
+    broken.write_text("from airflow.sdk import dag\nimport a_module_that_is_not_there\n")
     try:
         wait_until(lambda: airflow.call("GET", "importErrors")["import_errors"], 60, "import error seen")
         found = finding(stack, ok=False)
@@ -44,19 +43,17 @@ def test_dag_file_that_cannot_be_read_is_found(stack: Stack, airflow: Airflow) -
     wait_until(lambda: not airflow.call("GET", "importErrors")["import_errors"], 60, "import error gone")
 
 
-def test_tasks_that_cannot_run_are_told_by_doctor_and_status(stack: Stack) -> None:
-    definition = json.loads((stack.directory / "config" / "services.json").read_text())
-    package = next(Path(definition["environments"]["airflow"]).glob("lib/python*/site-packages/airflow"))
-    runner = package / "sdk" / "execution_time" / "task_runner.py"
-    content = runner.read_text()
-    runner.write_text("raise ImportError('taken away by a test')\n")
-    try:
-        found = finding(stack, ok=False)
-        assert found["state"] == "wrong"
-        assert "airflow" in found["repair"]
-        assert stack.services()["airflow-scheduler"]["health"] == "unhealthy"
-    finally:
-        runner.write_text(content)
+def test_tasks_that_cannot_run_are_told_by_doctor_and_status_and_repaired_by_a_start(stack: Stack) -> None:
+    kept = stack.directory / "config" / "environment" / "airflow-scheduler.json"
+    kept.write_text(json.dumps({**json.loads(kept.read_text()), "ALL_PROXY": "socks4://nowhere.invalid:1"}))
+    control = [stack.program("base", "supervisorctl"), "-c", str(stack.directory / "config" / "supervisord.conf")]
+    subprocess.run([*control, "restart", "airflow-scheduler"], check=True, capture_output=True, timeout=60)
+    wait_until(lambda: stack.services()["airflow-scheduler"]["health"] == "healthy", 60, "heartbeat again")
+    found = finding(stack, ok=False)
+    assert found["state"] == "wrong"
+    assert "socks4" in found["message"]
+    assert "--restart --service airflow" in found["repair"]
+    assert stack.services()["airflow-scheduler"]["health"] == "unhealthy"
     stack.run("mlops", "--start")
-    assert finding(stack, ok=True)["state"] == "ok"
     assert stack.services()["airflow-scheduler"]["health"] == "healthy"
+    assert finding(stack, ok=True)["state"] == "ok"

@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.parse
 from email.message import Message
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -64,3 +65,37 @@ def test_s3_is_healthy_when_it_lists_and_reads(
     monkeypatch.setattr(health, "s3_get", s3_get)
     described = {"s3_bucket": "bucket", "made_later": made_later}
     assert health.answers(9000, described, {}, 0.0) is healthy
+
+
+FAILED = "2026-11-27T08:38:19.648037Z [error    ] Workload execution failed.     [airflow.executors.local_executor]"
+BEGUN = "2026-11-27T08:39:52.984138Z [info     ] Workload finished              [supervisor] exit_code=0"
+OTHER = "2026-11-27T08:40:00.000000Z [info     ] Adopting or resetting orphaned tasks"
+FAILED_AT = 1795768699.6
+
+
+@pytest.mark.parametrize(
+    ("lines", "started", "begin"),
+    [
+        ([], 0.0, True),
+        ([OTHER], 0.0, True),
+        ([BEGUN, OTHER], 0.0, True),
+        ([FAILED], 0.0, False),
+        ([FAILED, "Traceback (most recent call last):", "ValueError: Unknown scheme", OTHER], 0.0, False),
+        ([BEGUN, FAILED], 0.0, False),
+        ([FAILED, BEGUN, OTHER], 0.0, True),
+        ([FAILED], FAILED_AT + 60, True),
+        ([FAILED], FAILED_AT - 60, False),
+        ([FAILED] + [OTHER] * 10_000, 0.0, True),
+        (["nonsense Workload execution failed"], 0.0, True),
+    ],
+)
+def test_scheduler_that_could_not_begin_a_task_is_known_by_its_log(
+    health: ModuleType, tmp_path: Path, lines: list[str], started: float, begin: bool
+) -> None:
+    log = tmp_path / "airflow-scheduler.log"
+    log.write_text("".join(f"{line}\n" for line in lines))
+    assert health.tasks_begin(log, started) is begin
+
+
+def test_scheduler_without_a_log_is_not_called_unhealthy_for_that(health: ModuleType, tmp_path: Path) -> None:
+    assert health.tasks_begin(tmp_path / "none.log", 0.0)
