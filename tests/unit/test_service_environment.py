@@ -358,3 +358,29 @@ def test_no_proxy_stands_between_containers_of_the_stack(tmp_path: Path) -> None
     variables = seen_by_service(tmp_path, None, peers=["minio", "mlflow"])
     assert variables["NO_PROXY"] == f".corp,{OWN},minio,mlflow"
     assert variables["SUPERVISOR_ENABLED"] == "1", "a container keeps what its image says"
+
+
+def test_container_sees_what_can_be_there(shell: ModuleType, tmp_path: Path) -> None:
+    certificates = tmp_path / "company.pem"
+    certificates.touch()
+    given = {
+        "MY_TOKEN": "t",
+        "TZ": "UTC",
+        "LANG": "C.UTF-8",
+        "HTTPS_PROXY": "http://proxy.corp:3128",
+        "http_proxy": "http://127.0.0.1:3128",
+        "ALL_PROXY": "socks5h://[::1]:1080",
+        "no_proxy": ".corp",
+        "SSL_CERT_FILE": str(certificates),
+        "CURL_CA_BUNDLE": str(tmp_path / "gone.pem"),
+    }
+    seen, files = shell.seen_in_container(given, RULES, VARIABLES["mlops_container_basics"], "/run/gaiaflow")
+    assert seen.variables == {
+        "TZ": "UTC",
+        "HTTPS_PROXY": "http://proxy.corp:3128",
+        "no_proxy": ".corp",
+        "SSL_CERT_FILE": "/run/gaiaflow/SSL_CERT_FILE.pem",
+    }
+    assert files == {"SSL_CERT_FILE.pem": certificates}
+    told = sorted(name for names in seen.told.values() for name in names)
+    assert told == ["ALL_PROXY", "CURL_CA_BUNDLE", "http_proxy"], "a proxy on loopback would be the container itself"
