@@ -16,25 +16,9 @@ export PATH := $(CURDIR)/$(DEV)/bin:$(PATH)
 # Uncompiled, each start of Ansible takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-# uv doesn't read pip's settings: this hands a mirror and its certificates on to it, and to the tests' own use of uv.
+# uv doesn't read pip's settings: this hands them on to it, and to the tests' own use of uv.
 define hand_over_pip_settings
-setting() { \
-	{ type -ap python3; echo .venv/bin/python; } | while IFS= read -r python; do \
-		"$$python" -m pip config get "global.$$1" 2>/dev/null && break; \
-	done || true; \
-}; \
-index=$${PIP_INDEX_URL:-$$(setting index-url)}; \
-extra=$${PIP_EXTRA_INDEX_URL:-$$(setting extra-index-url)}; \
-certificates=$${PIP_CERT:-$$(setting cert)}; \
-if [ -z "$${UV_DEFAULT_INDEX:-}$${UV_INDEX_URL:-}" ] && [ -n "$$index" ]; then \
-	export UV_DEFAULT_INDEX="$$index"; \
-fi; \
-if [ -z "$${UV_INDEX:-}$${UV_EXTRA_INDEX_URL:-}" ] && [ -n "$$extra" ]; then \
-	export UV_INDEX="$${extra//$$'\n'/ }" UV_INDEX_STRATEGY="$${UV_INDEX_STRATEGY:-unsafe-best-match}"; \
-fi; \
-if [ -z "$${SSL_CERT_FILE:-}" ] && [ -n "$$certificates" ]; then \
-	export SSL_CERT_FILE="$$certificates"; \
-fi
+settings=$$(.venv/bin/python -I module_utils/gaiaflow_package_sources.py); eval "$$settings"
 endef
 
 help: ## list the targets

@@ -296,7 +296,7 @@ class _Packer:
         for directory in (self.wheels, self.programs):
             directory.mkdir(parents=True)
         self.versions = {**_yaml("inventory/group_vars/all/versions.yml"), **self.variables}
-        uv = _module_utils("gaiaflow_environments").uv_environment(str(self.private / "cache"))
+        uv = _module_utils("gaiaflow_environments").uv_of("", str(self.private / "cache")).environment
         self.environment = {
             **passed_on(os.environ),
             **{name: value for name, value in uv.items() if os.environ.get(name) != value},
@@ -359,7 +359,7 @@ class _Packer:
         runs_project = _yaml("roles/mlops/vars/main/catalogue.yml")["mlops_environment_names"]
         for directory in filter(None, (example, project)):
             try:
-                dependencies = environments.project_dependencies(str(directory))
+                dependencies = environments.needs_of(str(directory)).requirements
             except environments.Failed as error:
                 raise InputError(str(error)) from error
             for name in (name for name, runs in runs_project.items() if runs and dependencies):

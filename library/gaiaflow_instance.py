@@ -96,6 +96,11 @@ site_packages:
   description: The directory of each environment's packages by name.
   returned: when the state is present
   type: dict
+notes:
+  description: What the project declares that was not installed, and what to do about it.
+  returned: when the state is present
+  type: list
+  elements: str
 leaves:
   description: The runtime that has to be left first, or nothing.
   returned: when the state is present
@@ -132,7 +137,8 @@ from ansible.module_utils.gaiaflow import (
 )
 from ansible.module_utils.gaiaflow_container import prefix_of, published_ports
 from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, own_socket
-from ansible.module_utils.gaiaflow_environments import Failed, describe_all, ensure, image_of, project_dependencies
+from ansible.module_utils.gaiaflow_environments import Failed, describe_all, ensure, image_of, needs_of
+from ansible.module_utils.gaiaflow_pyproject import Declared
 
 # What each runtime keeps of the services that it runs.
 DEFINITIONS = {"native": "services.json", "docker": "containers.json"}
@@ -568,7 +574,8 @@ def ensure_environments(module: AnsibleModule, home: Path, record: dict[str, Any
     wanted: dict[str, bool] = module.params["environments"]
     in_containers = record["runtime"] == "docker"
     on_host = {"base": False} if in_containers else wanted
-    images = images_of(module, files, wanted, project) if in_containers else {}
+    needs = needs_of(project, in_images=True) if in_containers else Declared()
+    images = images_of(module, files, wanted, needs) if in_containers else {}
     environments = describe_all(root, files / "locks", on_host, project)
     to_make = not all(environment.complete for environment in environments)
     if to_make and not module.check_mode:
@@ -579,16 +586,16 @@ def ensure_environments(module: AnsibleModule, home: Path, record: dict[str, Any
             **{name: image["name"] for name, image in images.items()},
         },
         "images": images,
+        "notes": sorted({*needs.warnings, *(note for one in environments for note in one.declared.warnings)}),
         "site_packages": {environment.name: environment.site_packages for environment in environments},
         "to_make": to_make,
     }
 
 
-def images_of(module: AnsibleModule, files: Path, names: dict[str, bool], project: str) -> dict[str, Any]:
+def images_of(module: AnsibleModule, files: Path, names: dict[str, bool], needs: Declared) -> dict[str, Any]:
     """The images that take the place of the environments, but for that of this host."""
-    dependencies = project_dependencies(project)
     return {
-        name: image_of(name, files, dependencies if runs_project else (), module.params["base_image"])
+        name: image_of(name, files, needs.requirements if runs_project else (), module.params["base_image"])
         for name, runs_project in names.items()
         if name != "base"
     }
@@ -635,7 +642,8 @@ def main() -> None:
     except Failed as error:
         module.fail_json(
             msg=str(error),
-            hint="A package that cannot be downloaded needs the network or a mirror (pip's and uv's settings are used)."
+            hint=error.hint
+            or "A package that cannot be downloaded needs the network or a mirror (pip's and uv's settings are used)."
             " A conflict needs another version in the project's pyproject.toml. Nothing that ran was changed.",
         )
     except Taken as error:

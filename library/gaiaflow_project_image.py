@@ -61,7 +61,6 @@ labels:
 import ast
 import hashlib
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +68,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow_build import Refused, has_buildkit, package_index
 from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, EngineError, own_socket
+from ansible.module_utils.gaiaflow_pyproject import Refused as Wrong
+from ansible.module_utils.gaiaflow_pyproject import normal, read_pyproject, read_text
 
 # What docker_image itself reads .dockerignore with.
 from ansible_collections.community.docker.plugins.module_utils._api.utils.build import (  # type: ignore[import-untyped]
@@ -83,15 +84,17 @@ DIGEST = "gaiaflow.digest"
 
 def project_name(project: Path) -> str:
     """The name in the project's metadata, written as package indexes do: what is left is fit for an image's name."""
+    path = project / "pyproject.toml"
+    if not path.is_file():
+        raise Refused(f"{project} is no project: it has no pyproject.toml.", "Name one: --project DIR.")
     try:
-        metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-        return re.sub(r"[-_.]+", "-", str(metadata["name"])).lower()
-    except FileNotFoundError:
-        raise Refused(f"{project} is no project: it has no pyproject.toml.", "Name one: --project DIR.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise Refused(f"{project}/pyproject.toml is not valid TOML: {error}.", "Correct it.") from error
-    except (KeyError, TypeError):
-        raise Refused(f"{project}/pyproject.toml has no name in [project].", "Add it: name = 'my-project'.") from None
+        content = read_pyproject(path, "")
+    except Wrong as error:
+        raise Refused(str(error), "Correct it.") from error
+    if "project" not in content:
+        raise Refused(f"{path} has no name in [project].", "Add it: name = 'my-project'.")
+    name: str = normal(str(content["project"]["name"]))
+    return name
 
 
 def find_package(project: Path, wanted: str) -> Path:
@@ -117,7 +120,9 @@ def package_version(package: Path) -> str:
     source = package / "__init__.py"
     hint = 'Add a line like __version__ = "0.1.0".'
     try:
-        statements = ast.parse(source.read_text(), str(source)).body
+        statements = ast.parse(read_text(source), str(source)).body
+    except Wrong as error:
+        raise Refused(str(error), "Correct it.") from error
     except SyntaxError as error:
         raise Refused(f"{source} is not valid Python: {error}.", "Correct it.") from error
     for one in statements:
@@ -144,7 +149,7 @@ def image_name(project: str, package: str, version: str) -> str:
 def context_files(project: Path) -> Iterator[Path]:
     """What a build is given: all that .dockerignore doesn't keep out."""
     try:
-        lines = [line.strip() for line in (project / ".dockerignore").read_text().splitlines()]
+        lines = [line.strip() for line in read_text(project / ".dockerignore").splitlines()]
     except FileNotFoundError:
         lines = []
     ignored = [line for line in lines if line and not line.startswith("#")]
@@ -243,6 +248,8 @@ def main() -> None:
     )
     try:
         found = examine(module.params)
+    except Wrong as wrong:
+        module.fail_json(msg=str(wrong), hint="Correct it.")
     except Refused as refusal:
         module.fail_json(msg=str(refusal), hint=refusal.hint)
     except (OSError, UnicodeDecodeError) as error:

@@ -6,12 +6,12 @@ import ast
 import os
 import re
 import shutil
-import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible.module_utils.gaiaflow_environments import pip_setting
+from ansible.module_utils.gaiaflow_package_sources import Unreadable, default_index, uv_settings
+from ansible.module_utils.gaiaflow_shell import user_environment
 
 # The first API of an engine that has BuildKit.
 BUILDKIT_API = (1, 39)
@@ -19,7 +19,6 @@ BUILDKIT_API = (1, 39)
 PLUGINS = tuple(
     f"{root}/docker/cli-plugins" for root in ("/usr/local/lib", "/usr/local/libexec", "/usr/lib", "/usr/libexec")
 )
-UV_CONFIGURATIONS = ("~/.config/uv/uv.toml", "/etc/uv/uv.toml")
 
 NO_DISK = re.compile(r"no space left on device", re.IGNORECASE)
 NO_BASE = re.compile(
@@ -44,8 +43,42 @@ class Refused(Exception):
 
 def package_index(given: str) -> dict[str, str]:
     """The build's arguments that name the package index; a directory of this machine is none for a build."""
-    index = given or os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL") or uv_setting()
-    index = index or pip_setting("index_url") or ""
+    try:
+        environ = user_environment()
+        index = given or default_index(environ)
+        told = {**uv_settings(environ), **environ}
+    except (Unreadable, ValueError) as error:
+        raise Refused(str(error), "Correct it, or name another one in PIP_CONFIG_FILE.") from error
+    refuse_password(index)
+    extra = [one.rpartition("=")[2] if "=" in one.split(":")[0] else one for one in told.get("UV_INDEX", "").split()]
+    extra += told.get("UV_EXTRA_INDEX_URL", "").split()
+    reached = [one for one in extra if is_on_network(one)]
+    for one in reached:
+        refuse_password(one)
+    arguments = {"PIP_INDEX_URL": index, "UV_DEFAULT_INDEX": index} if is_on_network(index) else {}
+    if reached:
+        several = " ".join(reached)
+        arguments |= {"PIP_EXTRA_INDEX_URL": several, "UV_INDEX": several}
+        arguments["UV_INDEX_STRATEGY"] = told.get("UV_INDEX_STRATEGY", "unsafe-best-match")
+    if arguments and told.get("UV_INSECURE_HOST"):
+        arguments |= {"PIP_TRUSTED_HOST": told["UV_INSECURE_HOST"], "UV_INSECURE_HOST": told["UV_INSECURE_HOST"]}
+    return arguments
+
+
+def is_on_network(index: str) -> bool:
+    """Return whether a build can reach an index: a directory of this machine is none for it."""
+    return urlsplit(index).scheme in ("http", "https")
+
+
+def refuse_password(index: str) -> None:
+    """Refuse an index that a build would keep a password of.
+
+    Args:
+        index: Its address.
+
+    Raises:
+        Refused: There is a user or a password in it.
+    """
     address = urlsplit(index)
     if address.password or address.username:
         raise Refused(
@@ -53,20 +86,6 @@ def package_index(given: str) -> dict[str, str]:
             " in its cache.",
             "Name one without in UV_DEFAULT_INDEX; for a project's image also by -e project_image_index=URL.",
         )
-    return {"PIP_INDEX_URL": index, "UV_DEFAULT_INDEX": index} if address.scheme in ("http", "https") else {}
-
-
-def uv_setting() -> str:
-    """The default index in uv's configuration."""
-    for path in (Path(one).expanduser() for one in UV_CONFIGURATIONS):
-        try:
-            content = tomllib.loads(path.read_text())
-        except (OSError, tomllib.TOMLDecodeError):
-            continue
-        defaults = [one["url"] for one in content.get("index", []) if one.get("default")]
-        if defaults or "index-url" in content:
-            return str(defaults[0] if defaults else content["index-url"])
-    return ""
 
 
 # ---- The builder

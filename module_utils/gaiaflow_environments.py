@@ -6,7 +6,6 @@ makes a new one beside it, and instances with the same needs share one.
 
 from __future__ import annotations
 
-import configparser
 import hashlib
 import os
 import re
@@ -14,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,18 +20,27 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.gaiaflow import locked, read_json, report_progress, write_private
+from ansible.module_utils.gaiaflow_package_sources import Unreadable, uv_arguments, uv_settings
+from ansible.module_utils.gaiaflow_pyproject import Declared, Refused, declared, local_path, python_version
+from ansible.module_utils.gaiaflow_shell import user_environment
 
 COMPLETE = ".complete"
 TELL_S = 0.5
-PIP_CONFIGURATIONS = ("/etc/pip.conf", "/etc/xdg/pip/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")
-SYSTEM_CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 # Half of all code is big and seldom or never imported; it compiles itself when it is.
 NOT_COMPILED = r"/(tests?|kubernetes|kubernetes_asyncio|databricks|debugpy|fontTools|libcst|narwhals|pygments/lexers)/"
 
 
 class Failed(Exception):
-    """uv could not do it; carries what uv said."""
+    """An environment can't be made; the message says why.
+
+    Attributes:
+        hint: What to do, where it isn't what uv's complaints ask for.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,8 @@ class Environment:
 
     name: str
     lock: Path
-    dependencies: tuple[str, ...]
+    project: Path | None
+    declared: Declared
     directory: Path
 
     @property
@@ -78,26 +86,41 @@ def files(directory: Path) -> dict[str, str]:
     return found
 
 
-def project_dependencies(project: str) -> tuple[str, ...]:
-    """The dependencies that the project's pyproject.toml declares."""
-    path = Path(project) / "pyproject.toml"
-    if not project or not path.exists():
-        return ()
+def needs_of(project: str, *, in_images: bool = False) -> Declared:
+    """Return what the project needs.
+
+    Args:
+        project: The project's directory, or nothing.
+        in_images: Whether it is installed into images, which have a Python of their own and don't see this machine.
+
+    Raises:
+        Failed: A file of the project is wrong.
+    """
+    if not project or not Path(project).is_dir():
+        return Declared()
     try:
-        content = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise Failed(f"{path} is not valid TOML: {error}") from error
-    return tuple(content.get("project", {}).get("dependencies", []))
+        needs = declared(Path(project), "" if in_images else python_version())
+    except Refused as error:
+        raise Failed(str(error), "Correct the file. Nothing was installed, and what runs goes on running.") from error
+    local = [one for one in needs.requirements if local_path(one)] if in_images else []
+    if local:
+        needs.requirements = [one for one in needs.requirements if one not in local]
+        needs.warnings.append(
+            f"Not in the images: {', '.join(local)}. An image's build sees no directory of this machine; use a package "
+            "index or a Git repository, or run natively."
+        )
+    return needs
 
 
-def describe(root: Path, lock: Path, dependencies: tuple[str, ...]) -> Environment:
-    """The environment of that lock file, in the directory that its content decides."""
-    content = "\n".join([sys.version, lock.read_text(), *dependencies])
+def describe(root: Path, lock: Path, project: str, needs: Declared) -> Environment:
+    """Return the environment of that lock file, in the directory that its content decides."""
+    indexes = [needs.default_index, *needs.indexes] if needs.default_index or needs.indexes else []
+    content = "\n".join([sys.version, lock.read_text(), *needs.requirements, *indexes, *filter(None, [needs.digest])])
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
-    return Environment(lock.stem, lock, dependencies, root / f"{lock.stem}-{digest}")
+    return Environment(lock.stem, lock, Path(project) if project else None, needs, root / f"{lock.stem}-{digest}")
 
 
-def image_of(name: str, files: Path, dependencies: tuple[str, ...], base_image: str) -> dict[str, Any]:
+def image_of(name: str, files: Path, dependencies: Sequence[str], base_image: str) -> dict[str, Any]:
     """The image of an environment, by whose name it is known whether it is made already.
 
     Args:
@@ -124,42 +147,69 @@ def image_of(name: str, files: Path, dependencies: tuple[str, ...], base_image: 
     }
 
 
-def pip_setting(name: str) -> str | None:
-    """A setting of the system's pip, which uv does not read."""
-    if value := os.environ.get(f"PIP_{name.upper()}"):
-        return value
-    parser = configparser.RawConfigParser()
-    parser.read([os.environ.get("PIP_CONFIG_FILE", ""), *(str(Path(path).expanduser()) for path in PIP_CONFIGURATIONS)])
-    return parser.get("global", name.replace("_", "-"), fallback=None)
+@dataclass(frozen=True)
+class Uv:
+    """How uv is run.
+
+    Attributes:
+        program: The program.
+        environment: Its environment: the user's own settings, and those of the machine's pip.
+        options: What tells it where packages come from and no variable does.
+    """
+
+    program: str
+    environment: dict[str, str]
+    options: tuple[str, ...] = ()
 
 
-def uv_environment(cache: str) -> dict[str, str]:
-    """What uv is told: the user's own settings, and otherwise the mirror and certificates that pip is given."""
+def uv_of(program: str, cache: str, wheels: str = "") -> Uv:
+    """Return how uv is run.
+
+    Args:
+        program: The program.
+        cache: Its cache, unless UV_CACHE_DIR is set.
+        wheels: A directory of wheels, to take packages from there and nowhere else.
+
+    Raises:
+        Failed: pip's configuration can't be read.
+    """
     settings = {"UV_CACHE_DIR": cache, "UV_NO_PROGRESS": "1", "UV_LINK_MODE": "hardlink", "UV_HTTP_TIMEOUT": "120"}
-    index, certificates = pip_setting("index_url"), pip_setting("cert")
-    if index:
-        settings["UV_DEFAULT_INDEX"] = index
-    if certificates:
-        settings["SSL_CERT_FILE"] = certificates
-    elif any(Path(bundle).exists() for bundle in SYSTEM_CERTIFICATES):
-        settings["UV_SYSTEM_CERTS"] = "true"  # a company's own authority is among them
-    return {**settings, **os.environ}
+    try:
+        user = user_environment()
+        told, options = uv_settings(user), uv_arguments(user)
+    except (Unreadable, ValueError) as error:
+        raise Failed(str(error), "Correct it, or name another one in PIP_CONFIG_FILE.") from error
+    if wheels:
+        options = ["--offline", "--no-index", "--find-links", wheels]
+    return Uv(program, {**settings, **told, **os.environ}, tuple(options))
 
 
-def run_uv(arguments: list[str], environment: dict[str, str], tell: Callable[[int], None] | None = None) -> None:
+def run_uv(
+    arguments: list[str],
+    environment: dict[str, str],
+    tell: Callable[[int], None] | None = None,
+    directory: Path = Path("/"),
+) -> None:
     """Run uv; its complaint becomes ours.
 
     Args:
         arguments: The command.
         environment: Its environment.
         tell: Called twice a second with the number of bytes that uv has written.
+        directory: Where it runs: it reads the settings of a project there.
 
     Raises:
         Failed: uv failed.
     """
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        arguments, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+        arguments,
+        env=environment,
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
     ) as process:
         while True:
             try:
@@ -210,31 +260,35 @@ class Telling:
             self.tell(f"{name} is ready")
 
 
-def offline(wheels: str) -> list[str]:
-    """What makes uv take wheels from a directory and from nowhere else; nothing where no directory is given."""
-    return ["--offline", "--no-index", "--find-links", wheels] if wheels else []
+def make(environment: Environment, uv: Uv, telling: Telling) -> None:
+    """Make the environment.
 
+    Args:
+        environment: The environment.
+        uv: How uv is run.
+        telling: Tells the display how far it is.
 
-def make(environment: Environment, uv: str, settings: dict[str, str], wheels: str, telling: Telling) -> None:
-    """Makes the environment; the mark comes last, so that one left half-made by an interrupted run is made anew."""
+    Raises:
+        Failed: uv failed; nothing of the environment is left.
+    """
     shutil.rmtree(environment.directory, ignore_errors=True)
     try:
-        fill(environment, uv, settings, wheels, telling)
+        fill(environment, uv, telling)
     except BaseException:
         shutil.rmtree(environment.directory, ignore_errors=True)
         raise
 
 
-def fill(environment: Environment, uv: str, settings: dict[str, str], wheels: str, telling: Telling) -> None:
-    """Installs what belongs into the environment, and marks it as complete by a list of its files."""
+def fill(environment: Environment, uv: Uv, telling: Telling) -> None:
+    """Install what belongs into the environment, and mark it as complete by a list of its files."""
     size = telling.size(environment.name)
     python = str(environment.directory / "bin" / "python")
-    run_uv([uv, "venv", "--quiet", "--python", sys.executable, str(environment.directory)], settings)
-    install = [uv, "pip", "install", "--quiet", "--python", python, *offline(wheels)]
-    run_uv([*install, "--require-hashes", "--requirements", str(environment.lock)], settings, size)
-    if environment.dependencies:
+    run_uv([uv.program, "venv", "--quiet", "--python", sys.executable, str(environment.directory)], uv.environment)
+    install = [uv.program, "pip", "install", "--quiet", "--python", python, *uv.options]
+    run_uv([*install, "--require-hashes", "--requirements", str(environment.lock)], uv.environment, size)
+    if environment.declared.requirements:
         telling.tell(f"{environment.name}, the project's dependencies")
-        add_project_dependencies(environment, install, settings)
+        add_project_dependencies(environment, install, uv)
     telling.tell(f"{environment.name}, compiling")
     compile_bytecode(environment, python)
     listed = "".join(f"{one} {path}\n" for path, one in files(environment.directory).items() if "\n" not in path)
@@ -263,24 +317,34 @@ def compile_bytecode(environment: Environment, python: str) -> None:
         process.wait()
 
 
-def add_project_dependencies(environment: Environment, install: list[str], settings: dict[str, str]) -> None:
-    """Installs what the project needs beside the service's own packages, which stay as locked."""
+def add_project_dependencies(environment: Environment, install: list[str], uv: Uv) -> None:
+    """Install what the project needs beside the service's own packages, which stay as locked."""
+    needs = environment.declared
+    settings = dict(uv.environment)
+    if needs.default_index and not os.environ.get("UV_DEFAULT_INDEX"):
+        settings["UV_DEFAULT_INDEX"] = needs.default_index
+    if needs.indexes:
+        settings["UV_INDEX"] = " ".join([*needs.indexes, *settings.get("UV_INDEX", "").split()])
+    # By a file: an address may hold a password, which has no place on a command line.
+    listed = environment.directory / "project.txt"
+    listed.write_text("".join(f"{one}\n" for one in needs.requirements))
+    command = [*install, "--constraints", str(environment.lock), "--requirements", str(listed)]
     try:
-        run_uv([*install, "--constraints", str(environment.lock), "--", *environment.dependencies], settings)
+        run_uv(command, settings, directory=environment.project or Path("/"))
     except Failed as error:
         raise Failed(
             f"The project's dependencies do not fit beside {environment.name}'s, or cannot be had:\n{error}"
         ) from error
 
 
-def make_all(missing: list[Environment], uv: str, settings: dict[str, str], wheels: str) -> None:
+def make_all(missing: list[Environment], uv: Uv) -> None:
     """Makes the environments in parallel."""
     if not missing:
         return
     telling = Telling([one.name for one in missing])
 
     def make_one(environment: Environment) -> None:
-        make(environment, uv, settings, wheels, telling)
+        make(environment, uv, telling)
         telling.finish(environment.name)
 
     with ThreadPoolExecutor() as pool:
@@ -314,9 +378,9 @@ def describe_all(root: Path, locks: Path, names: Mapping[str, bool], project: st
     Raises:
         Failed: The project's pyproject.toml cannot be read.
     """
-    dependencies = project_dependencies(project)
+    needs = needs_of(project)
     return [
-        describe(root, locks / f"{name}.txt", dependencies if runs_project else ())
+        describe(root, locks / f"{name}.txt", *((project, needs) if runs_project else ("", Declared())))
         for name, runs_project in names.items()
     ]
 
@@ -337,5 +401,5 @@ def ensure(root: Path, environments: list[Environment], uv: str, cache: str, whe
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(root / ".lock"):
         missing = [environment for environment in environments if not environment.complete]
-        make_all(missing, uv, uv_environment(cache), wheels)
+        make_all(missing, uv_of(uv, cache, wheels))
         remove_unused(root, environments)

@@ -135,10 +135,15 @@ def raise_inotify(context: Context, wanted: dict[str, int]) -> str:
 
 def package_index() -> str:
     """The package index that this machine is set up for; empty where it is left to pip's default."""
-    from ansible.module_utils.gaiaflow_environments import pip_setting
+    from ansible.module_utils.gaiaflow_package_sources import Unreadable, default_index, pip_settings
+    from ansible.module_utils.gaiaflow_shell import user_environment
 
-    named = [os.environ.get("UV_DEFAULT_INDEX"), pip_setting("index_url"), pip_setting("extra_index_url")]
-    return next((url for one in named for url in (one or "").split() if url.startswith("http")), "")
+    try:
+        environ = user_environment()
+        named = f"{default_index(environ)} {pip_settings(environ).get('extra-index-url', '')}"
+    except (Unreadable, ValueError):
+        return ""
+    return next((url for url in named.split() if url.startswith("http")), "")
 
 
 def server_time(url: str) -> float | None:

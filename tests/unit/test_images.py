@@ -57,10 +57,12 @@ def project(template: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, building: ModuleType) -> Path:
     """The home of a user whose uv and pip have no settings."""
-    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL", "PIP_CONFIG_FILE"):
-        monkeypatch.delenv(name, raising=False)
+    import ansible.module_utils.gaiaflow_package_sources as sources
+
+    for name in [name for name in os.environ if name.startswith(("UV_", "PIP_", "XDG_CONFIG"))]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(building, "UV_CONFIGURATIONS", ("~/.config/uv/uv.toml",))
+    monkeypatch.setattr(sources, "PIP_OF_SYSTEM", tmp_path / "none")
     return tmp_path
 
 
@@ -79,14 +81,16 @@ def test_the_name_is_the_one_that_the_dags_use(module: ModuleType, project: Path
 
 @pytest.mark.parametrize(("given", "name"), [("My.Project", "my-project"), ("a__b", "a-b"), ("Wine", "wine")])
 def test_any_projects_name_fits(module: ModuleType, tmp_path: Path, given: str, name: str) -> None:
-    (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "{given}"\n')
+    (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "{given}"\nversion = "1"\n')
     assert module.image_name(module.project_name(tmp_path), "_My__Package", "1") == f"{name}/my_package:1"
 
 
 REFUSED: dict[str, Callable[[Path], object]] = {
     "is no project: it has no pyproject.toml": lambda path: (path / "pyproject.toml").unlink(),
     "pyproject.toml is not valid TOML": lambda path: (path / "pyproject.toml").write_text("[project\n"),
-    "has no name in [project]": lambda path: (path / "pyproject.toml").write_text("[project]\n"),
+    "has no name in [project]": lambda path: (path / "pyproject.toml").write_text("[tool.x]\n"),
+    '"project.name" is required': lambda path: (path / "pyproject.toml").write_text("[project]\n"),
+    "is not UTF-8": lambda path: (path / "pyproject.toml").write_bytes(b"[project]\n# \xf6\n"),
     "There is no package in": lambda path: shutil.rmtree(path / "src"),
     "several packages": lambda path: shutil.copytree(path / "src/wine_tasting", path / "src/other"),
     "has no __version__": lambda path: (path / "src/wine_tasting/__init__.py").write_text("version = '1'\n"),
@@ -160,17 +164,31 @@ def test_without_settings_none_is_named(building: ModuleType, no_settings: Path)
         (".config/uv/uv.toml", f'index-url = "{URL}"\n'),
         (".config/uv/uv.toml", f'[[index]]\nurl = "https://other.example"\n[[index]]\nurl = "{URL}"\ndefault = true\n'),
         (".config/pip/pip.conf", f"[global]\nindex-url = {URL}\n"),
+        (".pip/pip.conf", f"[install]\nindex-url = {URL}\n"),
     ],
 )
-def test_the_users_settings_hold(
-    building: ModuleType, no_settings: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str
-) -> None:
+def test_the_users_settings_hold(building: ModuleType, no_settings: Path, file: str, text: str) -> None:
     (no_settings / file).parent.mkdir(parents=True)
     (no_settings / file).write_text(text)
-    if "pip" in file:
-        monkeypatch.setenv("PIP_CONFIG_FILE", str(no_settings / file))
     assert building.package_index("") == {"PIP_INDEX_URL": URL, "UV_DEFAULT_INDEX": URL}
     assert building.package_index("https://mine.example")["UV_DEFAULT_INDEX"] == "https://mine.example"
+
+
+def test_extra_indexes_and_trusted_hosts_reach_a_build(building: ModuleType, no_settings: Path) -> None:
+    (no_settings / ".pip").mkdir()
+    settings = (
+        f"[global]\nindex-url = {URL}\nextra-index-url = {URL}/2\n  file:///srv\ntrusted-host = packages.example\n"
+    )
+    (no_settings / ".pip/pip.conf").write_text(settings)
+    assert building.package_index("") == {
+        "PIP_INDEX_URL": URL,
+        "UV_DEFAULT_INDEX": URL,
+        "PIP_EXTRA_INDEX_URL": f"{URL}/2",
+        "UV_INDEX": f"{URL}/2",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "PIP_TRUSTED_HOST": "packages.example",
+        "UV_INSECURE_HOST": "packages.example",
+    }
 
 
 def test_a_directory_is_no_index_for_a_build(building: ModuleType, no_settings: Path) -> None:

@@ -5,7 +5,12 @@ ARG BASE_IMAGE=python:3.13-slim
 FROM ${BASE_IMAGE} AS build
 # Where packages come from: said to this stage alone, so that the image keeps nothing of it.
 ARG UV_DEFAULT_INDEX
+ARG UV_INDEX
+ARG UV_INDEX_STRATEGY
+ARG UV_INSECURE_HOST
 ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_TRUSTED_HOST
 ENV UV_NO_CACHE=1 UV_LINK_MODE=copy UV_HTTP_TIMEOUT=120 UV_SYSTEM_CERTS=true VIRTUAL_ENV=/opt/gaiaflow/environment
 COPY locks/uv.txt /tmp/locks/
 RUN pip install --no-cache-dir --require-hashes --requirement /tmp/locks/uv.txt && uv venv --quiet "$VIRTUAL_ENV"
