@@ -85,13 +85,6 @@ def supervisor_killed(stack: Stack) -> Undo:
     return lambda: None
 
 
-def seaweedfs_sockets_removed(stack: Stack) -> Undo:
-    for path in (*Path("/tmp").glob("seaweedfs-*.sock"), *Path(stack.record["sockets"]).glob("*.sock")):
-        if path.name != "supervisor.sock" and str(stack.record["ports"]["filer"]) in path.name + "s3 filer":
-            path.unlink()
-    return lambda: None
-
-
 def environment(stack: Stack, name: str) -> Path:
     definition = json.loads((stack.directory / "config" / "services.json").read_text())
     return Path(definition["environments"][name])
@@ -173,7 +166,6 @@ ROWS = {
     "directory of the sockets removed": Row(sockets_removed, UNSUPERVISED, REPAIRS),
     "supervisor killed": Row(supervisor_killed, ORPHANED, REPAIRS),
     "supervisor's pid file removed": Row(pid_file_removed, HEALTHY, NOTHING),
-    "SeaweedFS's sockets removed": Row(seaweedfs_sockets_removed, HEALTHY, NOTHING),
     "supervisord.conf removed": Row(removed("config/supervisord.conf"), HEALTHY, REPAIRS),
     "supervisord.conf emptied": Row(holding("config/supervisord.conf", ""), HEALTHY, REPAIRS),
     "supervisord.conf edited": Row(holding("config/supervisord.conf", "[x]\n\xff"), HEALTHY, REPAIRS),
