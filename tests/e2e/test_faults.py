@@ -133,7 +133,7 @@ def test_ordinary_user_gets_the_same_from_a_clone(ordinary_user: str) -> None:
         run("uninstall", "--yes")
     finally:
         subprocess.run(["pkill", "-KILL", "-u", ordinary_user], check=False)
-        wait_until(lambda: subprocess.run(["pgrep", "-u", ordinary_user]).returncode == 1, 10, "processes ended")
+        wait_until(lambda: subprocess.run(["pgrep", "-u", ordinary_user]).returncode == 1, 60, "processes ended")
     kept = {"my checkout", "demo", ".bashrc", ".bash_logout", ".profile"}
     left = [file for path in home.iterdir() if path.name not in kept for file in [path, *path.rglob("*")]]
     assert not [file for file in left if not file.is_dir()], left

@@ -177,7 +177,7 @@ def test_an_interrupted_bundle_leaves_nothing(packer: Content, tmp_path: Path, s
     with packer.started("bundle", "create", str(tmp_path / "never")) as process:
         wait_for(lambda: list(tmp_path.glob(".never.*/pip-0.log")))
         process.send_signal(signum)
-        assert process.wait(timeout=20) == 130
+        assert process.wait(timeout=60) == 130
         assert process.stderr is not None
         assert "no bundle was made" in process.stderr.read()
     assert not list(tmp_path.iterdir())

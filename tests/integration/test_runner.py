@@ -79,7 +79,7 @@ def test_skipped_tasks_are_not_shown_and_long_ones_before_they_end(content: Cont
         assert run.stderr is not None
         shown = [run.stderr.readline() for _ in range(2)]
         run.send_signal(signal.SIGINT)
-        shown += run.communicate(timeout=30)[1].splitlines()
+        shown += run.communicate(timeout=60)[1].splitlines()
     assert [line.partition(" (")[0].strip() for line in shown[:3]] == [
         "✔ Say it",
         "✔ Fail, and go on",
@@ -282,7 +282,7 @@ def test_an_interrupted_run_ends_cleanly_and_says_how_things_are(
     with content.started("mlops", "--start") as run:
         wait_for(lambda: is_running("sleep", "4032"))
         run.send_signal(signum)
-        output, errors = run.communicate(timeout=20)
+        output, errors = run.communicate(timeout=60)
     assert run.returncode == code, errors
     assert not is_running("sleep", "4032")
     assert "Interrupted during 'Work for long'. Done before: " in errors
@@ -300,7 +300,7 @@ def test_an_interruption_leaves_services_alone(content: Content) -> None:
     with content.started("mlops", "--start") as run:
         wait_for(lambda: is_running("sleep", "4034"))
         run.send_signal(signal.SIGINT)
-        run.communicate(timeout=20)
+        run.communicate(timeout=60)
     assert is_running("sleep", "4033")
     os.kill(processes("sleep", "4033")[0], signal.SIGKILL)
 
@@ -361,7 +361,7 @@ def test_a_terminal_gets_a_live_line(content: Content) -> None:
     environment = content.environment | {"TERM": "xterm", "COLUMNS": "120"}
     command = content.command("mlops", "--start")
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=slave, cwd=content.user) as run:
-        assert run.wait(timeout=30) == 0
+        assert run.wait(timeout=60) == 0
     shown = os.read(master, 100_000).decode()
     assert "\x1b[2K" in shown
     assert "✔\x1b[0m Work for long" in shown

@@ -25,11 +25,11 @@ import httpx, requests
 def ask(client, url):
     try:
         if client == "httpx":
-            return httpx.get(url, timeout=5).text
+            return httpx.get(url, timeout=60).text
         if client == "requests":
-            return requests.get(url, timeout=5).text
+            return requests.get(url, timeout=60).text
         if client == "urllib":
-            return urllib.request.urlopen(url, timeout=5).read().decode()
+            return urllib.request.urlopen(url, timeout=60).read().decode()
         return subprocess.run(["curl", "-s", "-m", "5", url], capture_output=True, text=True).stdout
     except Exception as error:
         return repr(error)

@@ -138,7 +138,7 @@ def content(tmp_path: Path) -> Content:
     return Content(tmp_path)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
     """Waits until a condition holds, and fails when it doesn't in time."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -85,7 +85,8 @@ def play(
         environment: Further environment variables.
     """
     command, whole = prepare(directory, role, variables, *options, tasks_from=tasks_from, path=path)
-    done = subprocess.run(command, env={**whole, **environment}, cwd=ROOT, capture_output=True, text=True)
+    environment = {**whole, **environment}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.stdout.lstrip().startswith("{"), done.stdout + done.stderr
     told = json.loads(done.stdout[done.stdout.index("{") :])
     tasks = {task["task"]["name"]: task["hosts"]["localhost"] for one in told["plays"] for task in one["tasks"]}
@@ -116,7 +117,7 @@ def interrupt(
     process = psutil.Popen(
         command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not until():
         assert process.poll() is None and time.monotonic() < deadline, "the role has ended, or waits in vain"
         time.sleep(0.02)
@@ -124,7 +125,7 @@ def interrupt(
     for one in running:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.send_signal(signum)
-    _, left = psutil.wait_procs(running, timeout=20)
+    _, left = psutil.wait_procs(running, timeout=60)
     assert not left
 
 

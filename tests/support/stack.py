@@ -139,7 +139,7 @@ class Airflow:
         answer = requests.post(
             stack.url("airflow", "/auth/token"),
             json={"username": login["user"], "password": login["password"]},
-            timeout=10,
+            timeout=60,
         )
         assert answer.status_code == 201, answer.text
         self.headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
@@ -151,7 +151,7 @@ class Airflow:
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
-    def wait_for_dag(self, dag_id: str, seconds: float = 60) -> None:
+    def wait_for_dag(self, dag_id: str, seconds: float = 180) -> None:
         """Returns when Airflow has parsed the DAG."""
 
         def listed() -> bool:
@@ -161,7 +161,7 @@ class Airflow:
 
         wait_until(listed, seconds, f"DAG {dag_id} listed")
 
-    def run_dag(self, dag_id: str, seconds: float = 120) -> str:
+    def run_dag(self, dag_id: str, seconds: float = 600) -> str:
         """Runs a DAG to success and returns the run's id."""
         self.wait_for_dag(dag_id)
         self.call("PATCH", f"dags/{dag_id}", {"is_paused": False})
@@ -189,7 +189,7 @@ class Mlflow:
 
     def get(self, path: str, **query: str) -> Any:
         """One call; AssertionError unless it succeeds."""
-        answer = requests.get(self.stack.url("mlflow", f"/api/2.0/mlflow/{path}"), params=query, timeout=10)
+        answer = requests.get(self.stack.url("mlflow", f"/api/2.0/mlflow/{path}"), params=query, timeout=60)
         assert answer.ok, f"{path}: {answer.status_code} {answer.text}"
         return answer.json()
 

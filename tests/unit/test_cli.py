@@ -142,7 +142,7 @@ def test_deleting_data_is_asked_for_and_no_is_the_default(content: Content) -> N
             os.write(master, answer)
             assert run.stderr is not None
             assert b"every object in S3" in run.stderr.read()
-            assert run.wait(timeout=30) == code
+            assert run.wait(timeout=60) == code
         assert (content.user / "handed-over").exists() == (code == 0)
 
 
@@ -309,7 +309,7 @@ def test_a_followed_log_goes_on_through_rotation(content: Content) -> None:
         log.write_text("after rotation\n")
         assert run.stdout.readline() == "after rotation\n"
         run.send_signal(2)
-        assert run.wait(timeout=5) == 130
+        assert run.wait(timeout=60) == 130
         assert run.stderr is not None
         assert "Traceback" not in run.stderr.read()
 
