@@ -298,6 +298,16 @@ def seen_by_service(tmp_path: Path, users: dict[str, str] | None, **entry: Any) 
     return variables
 
 
+@pytest.mark.parametrize(
+    ("users", "seen"),
+    [({}, "/stack"), ({"MPLCONFIGDIR": "/mine"}, "/mine"), ({"MPLCONFIGDIR": ""}, ""), (None, "/stack")],
+)
+def test_some_variables_are_the_stacks_unless_the_user_sets_them(
+    tmp_path: Path, users: dict[str, str] | None, seen: str
+) -> None:
+    assert seen_by_service(tmp_path, users, unless_set={"MPLCONFIGDIR": "/stack"})["MPLCONFIGDIR"] == seen
+
+
 OWN = "127.0.0.1,localhost,::1"
 
 

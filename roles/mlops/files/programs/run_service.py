@@ -117,7 +117,7 @@ def service_environment(
     service: dict[str, Any], directory: str, credentials: dict[str, Any], users: dict[str, str]
 ) -> dict[str, str]:
     """The service's whole environment: the user's, then what the stack itself needs, then what the catalogue says."""
-    environment = dict(users)
+    environment = {**service.get("unless_set", {}), **users}
     environment["PATH"] = f"{directory}/bin:{environment.get('PATH', os.defpath)}"
     set_proxies(environment, service.get("peers", []))
     # Otherwise setproctitle overwrites the mark by which a process of the instance is known.
