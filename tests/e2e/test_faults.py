@@ -111,7 +111,9 @@ def test_ordinary_user_gets_the_same_from_a_clone(ordinary_user: str) -> None:
     ignored = shutil.ignore_patterns(".git", ".venv*", ".cache", "__pycache__", ".mypy_cache", ".ruff_cache")
     shutil.copytree(CHECKOUT, checkout, ignore=ignored)
     subprocess.run(["chown", "-R", f"{ordinary_user}:", str(checkout)], check=True)
-    login = ["runuser", "-u", ordinary_user, "--", "env", "-C", str(home), f"HOME={home}", f"USER={ordinary_user}"]
+    foreign = [f"--unset={name}" for name in os.environ if name.startswith(("XDG_", "UV_CACHE_"))]
+    login = ["runuser", "-u", ordinary_user, "--", "env", *foreign, "-C", str(home), f"HOME={home}"]
+    login.append(f"USER={ordinary_user}")
     command = [*login, str(checkout / "gaiaflow-setup")]
 
     def run(*arguments: str) -> str:

@@ -28,7 +28,7 @@ __all__ = ["machine"]
 INSTANCE_VARIABLE = "GAIAFLOW_INSTANCE_DIRECTORY"
 NOBODY = 65534
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away, and takes them back")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="these repairs need root")
 
 
 # ---- The machine
@@ -65,6 +65,7 @@ def test_disk(machine: Machine) -> None:
     machine.is_well("disk", disk_mb=10**9)
 
 
+@needs_root
 def test_inotify_limits_are_raised_for_good_and_never_lowered(machine: Machine) -> None:
     watches = machine.write("proc/sys/fs/inotify/max_user_watches", "8192\n")
     instances = machine.write("proc/sys/fs/inotify/max_user_instances", "1024\n")
