@@ -14,6 +14,9 @@ from gaiaflow_py.options import HELP, example_text
 
 PROGRAM = "gaiaflow-setup"
 
+COMPLETE_VARIABLE = "_GAIAFLOW_SETUP_COMPLETE"
+"""How a shell asks for completions; the launcher knows it, too."""
+
 
 @click.group(
     cls=LazyGroup,
@@ -36,7 +39,8 @@ def run(argv: Sequence[str]) -> int:
         143 when interrupted.
     """
     try:
-        code = int(cli.main(args=list(argv), prog_name=PROGRAM, standalone_mode=False) or 0)
+        said = cli.main(args=list(argv), prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, standalone_mode=False)
+        code = int(said or 0)
         sys.stdout.flush()
         return code
     except click.ClickException as error:

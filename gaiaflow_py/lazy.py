@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "workstation": "Bring this machine to its wanted state: stack and example project.",
@@ -21,6 +24,7 @@ COMMANDS = {
     "bundle": "Pack what an installation without a network needs.",
     "new": "Make a project from the template.",
     "images": "Build the image that a project's tasks run from.",
+    "completion": "Print what makes a shell complete commands and options.",
     "uninstall": "Remove the stack, and its data, from this machine.",
 }
 """Every command with the line that the list of commands shows."""
@@ -57,6 +61,18 @@ class LazyGroup(click.Group):
         command = importlib.import_module(f"gaiaflow_py.commands.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands and options that begin so, without importing a command.
+
+        Args:
+            ctx: Click's context.
+            incomplete: What was typed.
+        """
+        from click.shell_completion import CompletionItem
+
+        commands = [CompletionItem(name, help=COMMANDS[name]) for name in self.offered if name.startswith(incomplete)]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list of commands."""

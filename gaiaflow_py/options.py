@@ -13,6 +13,8 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from click.shell_completion import CompletionItem
+
 SERVICES = ("airflow", "mlflow", "minio", "jupyter")
 """The services that can be named, as users know them."""
 
@@ -36,6 +38,14 @@ class InstanceName(click.ParamType[str]):
             rule = "up to 31 lower-case letters, digits and hyphens, not beginning with a hyphen"
             self.fail(f"'{value}' is not an instance's name ({rule}).", param, ctx)
         return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the instances on this machine whose names begin so."""
+        from click.shell_completion import CompletionItem
+
+        from gaiaflow_py.instance import names
+
+        return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
 
 
 class ExtraVariable(click.ParamType[str | dict[str, Any]]):

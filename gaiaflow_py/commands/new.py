@@ -16,8 +16,16 @@ def _template() -> Path:
     return content_root() / "template"
 
 
+def _known() -> list[str]:
+    return [name for name in json.loads((_template() / "cookiecutter.json").read_text()) if not name.startswith("_")]
+
+
+def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    return [f"{name}=" for name in _known() if name.startswith(incomplete)]
+
+
 def _values(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
-    known = [name for name in json.loads((_template() / "cookiecutter.json").read_text()) if not name.startswith("_")]
+    known = _known()
     values = {}
     for pair in given:
         name, separator, value = pair.partition("=")
@@ -30,7 +38,7 @@ def _values(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
 
 
 @opts.command("new", "new", 'new --no-input --output-dir ~/projects project_name="My project"')
-@click.argument("values", nargs=-1, metavar="[NAME=VALUE]...", callback=_values)
+@click.argument("values", nargs=-1, metavar="[NAME=VALUE]...", callback=_values, shell_complete=_complete)
 @click.option("--output-dir", "-o", type=click.Path(path_type=Path, file_okay=False), default=".", help="Where to.")
 @click.option("--no-input", is_flag=True, help="Don't ask: take the values given, and defaults for the others.")
 @opts.json_option

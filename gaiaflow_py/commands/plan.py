@@ -21,7 +21,9 @@ class PlanGroup(LazyGroup):
             ctx: Click's context.
             args: The arguments.
         """
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+        if not ctx.resilient_parsing and (
+            not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
+        ):
             args = [TARGETS[0], *args]
         return super().parse_args(ctx, args)
 
