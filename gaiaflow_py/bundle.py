@@ -31,6 +31,7 @@ from gaiaflow_py import __version__, progress
 from gaiaflow_py.environment import passed_on
 from gaiaflow_py.errors import InputError, SetupError
 from gaiaflow_py.paths import content_root
+from gaiaflow_py.shared import module_utils
 
 PLATFORMS = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 """The platforms that can be packed for, and what Python calls their processors."""
@@ -207,24 +208,12 @@ def read(file: Path) -> dict[str, Any]:
     Raises:
         InputError: The file isn't a bundle.
     """
-    utils = _module_utils("gaiaflow_bundle")
+    utils = module_utils("gaiaflow_bundle")
     try:
         bundle = utils.read(file)
     except utils.Refused as error:
         raise InputError(str(error)) from error
     return {"digest": bundle.digest, **bundle.manifest}
-
-
-def _module_utils(name: str) -> Any:
-    """Imports what the modules share, as Ansible would."""
-    import importlib
-
-    import ansible.module_utils
-
-    directory = str(content_root() / "module_utils")
-    if directory not in ansible.module_utils.__path__:
-        ansible.module_utils.__path__.append(directory)
-    return importlib.import_module(f"ansible.module_utils.{name}")
 
 
 @dataclass(frozen=True)
@@ -296,7 +285,7 @@ class _Packer:
         for directory in (self.wheels, self.programs):
             directory.mkdir(parents=True)
         self.versions = {**_yaml("inventory/group_vars/all/versions.yml"), **self.variables}
-        uv = _module_utils("gaiaflow_environments").uv_of("", str(self.private / "cache")).environment
+        uv = module_utils("gaiaflow_environments").uv_of("", str(self.private / "cache")).environment
         self.environment = {
             **passed_on(os.environ),
             **{name: value for name, value in uv.items() if os.environ.get(name) != value},
@@ -354,7 +343,7 @@ class _Packer:
         """What the example project and the user's own need, in each environment that runs a project's code."""
         from gaiaflow_py.project import generate
 
-        environments = _module_utils("gaiaflow_environments")
+        environments = module_utils("gaiaflow_environments")
         example = generate(content_root() / "template", self.private / "example", {}, ask=False)
         runs_project = _yaml("roles/mlops/vars/main/catalogue.yml")["mlops_environment_names"]
         for directory in filter(None, (example, project)):
@@ -460,7 +449,7 @@ class _Packer:
     def _write(self) -> Packed:
         paths = sorted(path for path in self.contents.rglob("*") if path.is_file())
         manifest = {
-            "format": _module_utils("gaiaflow_bundle").FORMAT,
+            "format": module_utils("gaiaflow_bundle").FORMAT,
             "gaiaflow_setup": __version__,
             "platform": self.target.platform,
             "python": self.target.python,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gaiaflow_py import instance as instances
-from gaiaflow_py import runner
+from gaiaflow_py import runner, services
 from gaiaflow_py.errors import InputError, InterruptedRunError, RunError
 from gaiaflow_py.events import RunResult
 from gaiaflow_py.options import INSTANCE, SERVICES
@@ -99,9 +99,9 @@ class MlopsManager:
         """Returns the services' states: name, state, health, url, uptime_s (seconds) and memory_bytes.
 
         Raises:
-            RunError: They can't be found out.
+            GaiaflowError: They can't be found out.
         """
-        return _run(self._stack.status(self._options)).services
+        return services.states(self.instance)
 
     def credentials(self) -> dict[str, Any]:
         """Returns user names, passwords and tokens for each service.

@@ -193,11 +193,11 @@ def plan(request: Request, result: RunResult) -> None:
     summary(result)
 
 
-def services(result: RunResult) -> None:
+def services(states: Sequence[Mapping[str, Any]]) -> None:
     """Prints the services' states.
 
     Args:
-        result: The result of a status run.
+        states: What is known of each.
     """
     rows = [
         [
@@ -206,10 +206,10 @@ def services(result: RunResult) -> None:
             duration(service.get("uptime_s")),
             memory(service.get("memory_bytes")),
         ]
-        for service in result.services
+        for service in states
     ]
     columns = ["service", "state", "health", "URL", "uptime", "memory"]
-    if any("host" in service for service in result.services):
+    if any("host" in service for service in states):
         columns.insert(0, "host")
     table(columns, rows)
 

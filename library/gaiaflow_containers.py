@@ -114,13 +114,10 @@ notes:
 """
 
 import contextlib
-import datetime
 import json
 import os
 import time
 import urllib.parse
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +128,6 @@ from ansible.module_utils.gaiaflow import (
     locked,
     read_json,
     report_progress,
-    s3_keys,
     write_private,
 )
 from ansible.module_utils.gaiaflow_build import Refused, has_buildkit, package_index
@@ -149,44 +145,40 @@ from ansible.module_utils.gaiaflow_container import (
     describe,
     differences,
     options,
-    prefix_of,
 )
-from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, EngineError, own_socket
-from ansible.module_utils.gaiaflow_health import Patience, answers
+from ansible.module_utils.gaiaflow_engine import Engine, EngineError
+from ansible.module_utils.gaiaflow_health import Patience
+from ansible.module_utils.gaiaflow_running import (
+    DEFINITIONS,
+    Containers,
+    absent_as_none,
+    explain,
+    healthy,
+    parallel,
+    status,
+)
 from ansible.module_utils.gaiaflow_shell import lines, seen_in_container, user_environment
 
-# Not services.json, from which the native runtime may still be running.
-DEFINITIONS = "containers.json"
 POLL_SECONDS = 0.25
 LOG_LINES = 15
 # A container that the engine has had to start this often within one start is not going to come up.
 MOST_RESTARTS = 4
-NOT_FOUND = 404
 
 
-class Stack:
-    """One instance: its services, and the containers that run them."""
+class Stack(Containers):  # type: ignore[misc] # what modules share isn't where mypy looks for it
+    """One instance, and what its containers shall be."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
-        self.directory = Path(module.params["directory"])
         definition = module.params["definition"]
         if definition:
             definition = {**definition, "services": expand(definition["services"], definition["bases"], "docker")}
             del definition["bases"]
-        self.definition = definition or read_json(self.directory / "config" / DEFINITIONS)
-        record = read_json(self.directory / "instance.json")
-        address = module.params["docker_socket"] or record.get("engine") or own_socket()
-        self.engine = Engine(address, timeout=module.params["stop_timeout"] + 30)
-        prefix = record.get("containers") or prefix_of(self.directory)
-        self.place = Place(self.directory, prefix, owner(self.engine), module.params["stop_timeout"])
+        params = module.params
+        directory, stop_timeout = Path(params["directory"]), params["stop_timeout"]
+        super().__init__(directory, params["docker_socket"], stop_timeout + 30, definition)
+        self.place = Place(directory, self.prefix, owner(self.engine), stop_timeout)
         self.notes: list[str] = []
-
-    @property
-    def entries(self) -> dict[str, dict[str, Any]]:
-        """The descriptions of all services."""
-        entries: dict[str, dict[str, Any]] = self.definition["services"]
-        return entries
 
     def selected(self) -> list[str]:
         """The services that are asked for, and before them what they need."""
@@ -207,16 +199,6 @@ class Stack:
         images = {name: image["name"] for name, image in self.definition.get("images", {}).items()}
         return describe(name, self.entries[name], images, self.place, self.definition["working_directory"])
 
-    def name_of(self, service: str) -> str:
-        """The name of the service's container."""
-        return f"{self.place.prefix}-{service}"
-
-    def inspect(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """What the engine says of the services' containers; nothing of those that it has not."""
-        wanted = list(names)
-        found = parallel(lambda name: absent_as_none(self.engine, f"/containers/{self.name_of(name)}/json"), wanted)
-        return {name: one for name, one in zip(wanted, found, strict=True) if one}
-
     def own(self, kind: str) -> list[dict[str, Any]]:
         """All of this instance's containers or networks, by their label."""
         label = json.dumps({"label": [f"{DIRECTORY_LABEL}={self.directory}"]})
@@ -229,28 +211,6 @@ class Stack:
         with contextlib.suppress(OSError):
             return unframed(self.engine.read(path)).decode(errors="replace")
         return ""
-
-    @property
-    def s3_keys(self) -> dict[str, str]:
-        """The S3 server's keys."""
-        keys: dict[str, str] = s3_keys(self.directory)
-        return keys
-
-
-def parallel(work: Callable[[str], Any], names: list[str]) -> list[Any]:
-    """What the work gives for each name, done at the same time."""
-    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
-        return list(pool.map(work, names))
-
-
-def absent_as_none(engine: Engine, path: str) -> Any:
-    """What the engine says of something, or None where it has no such thing."""
-    try:
-        return engine.get(path)
-    except EngineError as error:
-        if error.status == NOT_FOUND:
-            return None
-        raise
 
 
 def unframed(stream: bytes) -> bytes:
@@ -558,24 +518,6 @@ def refuse_hopeless(stack: Stack, name: str, found: dict[str, Any] | None, resta
         raise ServiceFailed(f"{name} {reason}.", stack.log_end(name))
 
 
-def healthy(stack: Stack, name: str, found: dict[str, Any]) -> bool:
-    """Whether the service answers its health check; one that isn't published is the engine's to ask."""
-    if found["State"]["Status"] != "running":
-        return False
-    entry = stack.entries[name]
-    if not entry.get("publish") and "path" not in entry["health"]:
-        return bool(found["State"].get("Health", {}).get("Status") == "healthy")
-    answer: bool = answers(int(entry["port"]), entry["health"], stack.s3_keys, since(found))
-    return answer
-
-
-def since(found: dict[str, Any]) -> float:
-    """When the container was started, in seconds since the epoch."""
-    # The engine gives nanoseconds, which Python won't read.
-    started = found["State"]["StartedAt"]
-    return datetime.datetime.fromisoformat(started[:19] + "+00:00").timestamp()
-
-
 def stop_containers(stack: Stack, names: list[str]) -> bool:
     """Stops the services, dependants before what they need; tells whether any was up."""
     present = stack.inspect(names)
@@ -613,41 +555,6 @@ def remove_unused_images(engine: Engine) -> None:
         if image["Id"] not in used:
             with contextlib.suppress(EngineError):
                 engine.delete(f"/images/{image['Id']}?force=true")
-
-
-# ---- Status
-
-
-def status(stack: Stack) -> list[dict[str, Any]]:
-    """What a user sees of each service."""
-    names = list(stack.entries)
-    present = stack.inspect(names)
-    return parallel(lambda name: row(stack, name, present.get(name)), names)
-
-
-def row(stack: Stack, name: str, found: dict[str, Any] | None) -> dict[str, Any]:
-    """What a user sees of one service."""
-    entry = stack.entries[name]
-    up = bool(found and found["State"]["Running"])
-    return {
-        "name": name,
-        "service": entry["service"],
-        "state": found["State"]["Status"].replace("exited", "stopped") if found else "stopped",
-        "health": ("healthy" if found and healthy(stack, name, found) else "unhealthy") if up else "stopped",
-        "url": entry.get("url", ""),
-        "uptime_s": int(time.time() - since(found)) if found and up else 0,
-        "memory_bytes": memory(stack, name) if up else 0,
-    }
-
-
-def memory(stack: Stack, name: str) -> int | None:
-    """Bytes of memory that a container uses, without what the kernel only caches; None where the engine can't tell."""
-    figures = stack.engine.get(f"/containers/{stack.name_of(name)}/stats?stream=false&one-shot=true")["memory_stats"]
-    if not figures.get("usage"):
-        return None
-    details = figures.get("stats", {})
-    cached = details.get("total_inactive_file", details.get("inactive_file", 0))
-    return int(figures["usage"]) - int(cached)
 
 
 def endpoints(stack: Stack) -> list[dict[str, str]]:
@@ -755,22 +662,9 @@ def main() -> None:
         module.fail_json(msg=str(error), details=error.details, hint=hint)
     except Refused as refusal:
         module.fail_json(msg=str(refusal), hint=refusal.hint)
-    except PermissionError as error:
-        module.fail_json(
-            msg=f"This user may not talk to the Docker engine at {error.filename} ({error.strerror}).",
-            hint="`gaiaflow-setup workstation` puts you into its group; then log in again, or run `newgrp docker`.",
-        )
-    except EngineError as error:
-        module.fail_json(msg=str(error), hint="`gaiaflow-setup doctor` looks for what may be wrong with the engine.")
-    except EngineElsewhere as error:
-        module.fail_json(msg=f"{error}.", hint="Unset DOCKER_HOST, or run this on that machine.")
-    except (FileNotFoundError, ConnectionError) as error:
-        module.fail_json(
-            msg=f"No Docker engine answers at {error.filename}.",
-            hint="`gaiaflow-setup workstation` installs and starts one; `--runtime native` needs none.",
-        )
     except (OSError, ValueError) as error:
-        module.fail_json(msg=str(error))
+        message, hint = explain(error)
+        module.fail_json(msg=message, **({"hint": hint} if hint else {}))
 
 
 if __name__ == "__main__":

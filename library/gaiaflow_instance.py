@@ -139,17 +139,21 @@ from ansible.module_utils.gaiaflow_container import prefix_of, published_ports
 from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, own_socket
 from ansible.module_utils.gaiaflow_environments import Failed, describe_all, ensure, image_of, needs_of
 from ansible.module_utils.gaiaflow_pyproject import Declared
+from ansible.module_utils.gaiaflow_record import (
+    DEFINITIONS,
+    PORT_RANGE,
+    Lost,
+    definition_of,
+    holds_data,
+    kept_record,
+    own_record,
+)
 
-# What each runtime keeps of the services that it runs.
-DEFINITIONS = {"native": "services.json", "docker": "containers.json"}
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-PORT_RANGE = range(1, 65536)
 # SeaweedFS listens for gRPC this far above these ports.
 GRPC_OFFSET = 10000
 PORTS_WITH_GRPC = {"s3", "minio", "filer", "volume", "master"}
 CLASHING_ADDRESSES = {"127.0.0.1", "0.0.0.0", "::", "::1"}
-# Where services keep what can't be had again.
-STORES = ("postgres", "minio", "objects", "mlflow")
 SUBDIRECTORIES = ("config", "data", "logs", "workspace/dags")
 # The kernel allows 107 bytes for a socket's path; the longest name that is put there has 20.
 LONGEST_SOCKET_DIRECTORY = 85
@@ -157,14 +161,6 @@ LONGEST_SOCKET_DIRECTORY = 85
 
 class Taken(Exception):
     """A port belongs to somebody else."""
-
-
-class Lost(Exception):
-    """A file is gone or broken that can't be made anew; carries what to do."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 def listeners() -> dict[int, int | None]:
@@ -368,19 +364,6 @@ def keep_credentials(path: Path, check_mode: bool) -> bool:
 # ---- What an editor, a cleaner or a full disk may take, and its copy
 
 
-def is_record(content: dict[str, Any]) -> bool:
-    """Whether this is an instance's record."""
-    ports, texts = content.get("ports"), ("directory", "sockets", "runtime", "containers")
-    return (
-        isinstance(ports, dict)
-        and all(type(port) is int and port in PORT_RANGE for port in ports.values())
-        and all(isinstance(content.get(name, ""), str) for name in texts)
-        and content.get("runtime", "native") in DEFINITIONS
-        and isinstance(content.get("project") or "", str)
-        and isinstance(content.get("urls"), dict)
-    )
-
-
 def are_credentials(content: dict[str, Any]) -> bool:
     """Whether these are an instance's credentials."""
     known = generate_credentials()
@@ -396,59 +379,6 @@ def keep_copy(path: Path, content: dict[str, Any], check_mode: bool) -> None:
     if not check_mode and read_whole(copy) != content:
         copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(copy, json.dumps(content, indent=2) + "\n")
-
-
-def holds_data(directory: Path) -> bool:
-    """Whether the instance holds data that a service has made."""
-    stores = [directory / "data" / name for name in STORES]
-    return any(any(one.iterdir()) for one in stores if one.is_dir())
-
-
-def kept_record(directory: Path) -> dict[str, Any]:
-    """The record of an instance; nothing where there is none, or neither it nor its copy can be read."""
-    record: dict[str, Any] = kept(directory / "instance.json", is_record)
-    return record
-
-
-def own_record(directory: Path) -> dict[str, Any]:
-    """The record of the instance that is asked of.
-
-    Raises:
-        Lost: It is gone or broken, with its copy, while there is data that it says the ports and project of.
-    """
-    path, record = directory / "instance.json", kept_record(directory)
-    if not record and (path.exists() or holds_data(directory)):
-        raise Lost(
-            f"{path} {'holds no record of an instance' if path.exists() else 'is gone'}, and so is the copy of it: it"
-            " is not known any more which project and ports the instance has.",
-            f"Put it back from a backup. To keep the data and give the instance new ports, remove {path}, if it is"
-            f" there, and put {directory / 'data'} elsewhere meanwhile.",
-        )
-    return record
-
-
-def definition_of(directory: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """What the last start has written of the services.
-
-    Raises:
-        Lost: It is gone or broken, so that nothing can be asked of the services, which may be running.
-    """
-    path = directory / "config" / DEFINITIONS[record.get("runtime", "native")]
-    hint = "Nothing is lost with it: gaiaflow-setup mlops --start writes it anew."
-    definition: dict[str, Any] = read_whole(path)
-    if path.exists() and not (
-        isinstance(definition.get("environments"), dict) and isinstance(definition.get("services"), dict)
-    ):
-        raise Lost(f"{path} isn't what a start has written.", hint)
-    if not definition and holds_data(directory):
-        raise Lost(f"{path} is gone.", hint)
-    base = Path(definition.get("environments", {}).get("base", "/"), "bin", "python")
-    if definition and not os.access(base, os.X_OK):
-        raise Lost(
-            f"{base} leads to no Python: the environment was removed, or the Python that it links to.",
-            "gaiaflow-setup mlops --start makes it anew.",
-        )
-    return definition
 
 
 def socket_directory(directory: Path) -> Path:

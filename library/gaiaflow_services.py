@@ -93,26 +93,22 @@ import sys
 import time
 import xmlrpc.client
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import (
     INSTANCE_VARIABLE,
-    SERVICE_VARIABLE,
     ServiceFailed,
     end_with_run,
     locked,
-    read_json,
     report_progress,
-    s3_keys,
     write_private,
 )
 from ansible.module_utils.gaiaflow_catalogue import expand
-from ansible.module_utils.gaiaflow_health import Patience, answers, tasks_begin
+from ansible.module_utils.gaiaflow_health import Patience
 from ansible.module_utils.gaiaflow_shell import Seen, lines, seen, user_environment
+from ansible.module_utils.gaiaflow_supervisor import UP_STATES, Service, Supervised, probe, runs_tasks, status
 
 STACKS_OWN = "the stack sets it itself, for its own services"
 POLL_SECONDS = 0.25
@@ -121,64 +117,15 @@ LOG_LINES = 15
 SETTLED_S, SICK_S = 60, 20
 # A service that supervisord has had to start this often within one start is not going to come up.
 MOST_STARTS = 4
-UP_STATES = {"STARTING", "RUNNING"}
-# It works, but nobody would start it again: its supervisord is gone, or the socket by which that is reached.
-RUNNING_STATES = UP_STATES | {"UNSUPERVISED"}
 DOWN_STATES = {"STOPPED", "EXITED", "FATAL"}
 
 
-@dataclass(frozen=True)
-class Service:
-    """An entry of the services file."""
-
-    name: str
-    service: str
-    port: int
-    health: dict[str, Any]
-    url: str
-    user: str
-    needs: tuple[str, ...]
-    runs_users_code: bool
-    own_variables: tuple[str, ...]
-
-
-class Stack:
-    """One instance: its services, and the supervisord that runs them."""
+class Stack(Supervised):  # type: ignore[misc] # what modules share isn't where mypy looks for it
+    """One instance, and what of the user's environment its services see."""
 
     def __init__(self, directory: Path, socket: str, shell: Shell) -> None:
-        self.directory = directory
-        self.socket = socket
+        super().__init__(directory, socket)
         self.shell = shell
-        self.services: dict[str, Service] = {}
-
-    def load_kept(self) -> None:
-        """Takes over the services of the last start.
-
-        Raises:
-            ValueError: What it has written is broken.
-        """
-        path = self.directory / "config" / "services.json"
-        try:
-            self.load(read_json(path))
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} isn't what a start has written ({type(error).__name__}: {error})") from error
-
-    def load(self, definition: dict[str, Any]) -> None:
-        """Takes over the services of a definition."""
-        self.services = {
-            name: Service(
-                name=name,
-                service=entry["service"],
-                port=int(entry["port"]),
-                health=entry["health"],
-                url=entry.get("url", ""),
-                user=entry.get("user", ""),
-                needs=tuple(entry.get("needs", [])),
-                runs_users_code=bool(entry.get("sees_project")),
-                own_variables=tuple(entry.get("env", {})),
-            )
-            for name, entry in definition.get("services", {}).items()
-        }
 
     def selected(self, names: list[str]) -> list[Service]:
         """The entries that make up the named services, all of them when none is named."""
@@ -192,35 +139,6 @@ class Stack:
                 chosen[name] = self.services[name]
         return list(chosen.values())
 
-    @property
-    def s3_keys(self) -> dict[str, str]:
-        """The S3 server's keys."""
-        keys: dict[str, str] = s3_keys(self.directory)
-        return keys
-
-    @property
-    def supervisor(self) -> Any:
-        """Supervisord's XML-RPC interface."""
-        from supervisor.xmlrpc import SupervisorTransport
-
-        transport = SupervisorTransport(None, None, f"unix://{self.socket}")
-        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
-
-    def supervised(self) -> bool:
-        """Whether the supervisord of this instance answers."""
-        if not Path(self.socket).exists():
-            return False
-        try:
-            return bool(self.supervisor.getState()["statename"] == "RUNNING")
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
-            return False
-
-    def processes(self) -> dict[str, dict[str, Any]]:
-        """What supervisord says of each of its processes; nothing where there is no supervisord."""
-        if not self.supervised():
-            return {}
-        return {info["name"]: info for info in self.supervisor.getAllProcessInfo()}
-
     def log_end(self, name: str) -> str:
         """The last lines of a service's log."""
         try:
@@ -228,95 +146,6 @@ class Stack:
         except FileNotFoundError:
             return ""
         return "\n".join(lines[-LOG_LINES:])
-
-    def unsupervised(self) -> dict[str, dict[str, Any]]:
-        """The services' processes that run though no supervisord of the instance can be asked, as it would say it."""
-        import psutil
-
-        found: dict[str, dict[str, Any]] = {}
-        for process in self.leftovers():
-            with contextlib.suppress(psutil.Error):
-                name = process.environ().get(SERVICE_VARIABLE, "")
-                if name in self.services and os.getpgid(process.pid) == process.pid:
-                    found[name] = {"statename": "UNSUPERVISED", "pid": process.pid, "start": process.create_time()}
-        return found
-
-    def leftovers(self) -> list[Any]:
-        """Every process that carries the instance's mark, this one excepted."""
-        import psutil
-
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.pid != os.getpid() and process.environ().get(INSTANCE_VARIABLE) == str(self.directory):
-                    found.append(process)
-        return found
-
-
-# ---- Health
-
-
-def healthy(stack: Stack, service: Service, process: dict[str, Any]) -> bool:
-    """Whether the service answers its health check."""
-    if process.get("statename") not in RUNNING_STATES:
-        return False
-    answer: bool = answers(service.port, service.health, stack.s3_keys, process["start"])
-    return answer
-
-
-def probe(stack: Stack, services: list[Service], processes: dict[str, dict[str, Any]]) -> dict[str, bool]:
-    """The health of each service, asked in parallel."""
-    with ThreadPoolExecutor(max_workers=max(1, len(services))) as pool:
-        found = pool.map(lambda one: healthy(stack, one, processes.get(one.name, {})), services)
-        return dict(zip([one.name for one in services], found, strict=True))
-
-
-def runs_tasks(stack: Stack, service: Service, process: dict[str, Any]) -> bool:
-    """Whether the tasks begin that the service is to run, if it is the one that runs tasks."""
-    log = stack.directory / "logs" / f"{service.name}.log"
-    return service.health.get("heartbeat") != "scheduler" or bool(tasks_begin(log, process.get("start", 0)))
-
-
-# ---- Status
-
-
-def proportional_memory(pid: int) -> int | None:
-    """Bytes of memory (PSS) of a process and all its descendants; None where the kernel doesn't tell."""
-    import psutil
-
-    total = 0
-    try:
-        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    except psutil.Error:
-        return None
-    for process in family:
-        with contextlib.suppress(OSError):
-            rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-            total += next(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
-    return total or None
-
-
-def status(stack: Stack) -> list[dict[str, Any]]:
-    """What a user sees of each service."""
-    processes = stack.processes() if stack.supervised() else stack.unsupervised()
-    health = probe(stack, list(stack.services.values()), processes)
-    rows = []
-    for service in stack.services.values():
-        process = processes.get(service.name, {})
-        up = process.get("statename") in RUNNING_STATES
-        works = health[service.name] and runs_tasks(stack, service, process)
-        rows.append(
-            {
-                "name": service.name,
-                "service": service.service,
-                "state": process.get("statename", "STOPPED").lower(),
-                "health": "healthy" if works else ("unhealthy" if up else "stopped"),
-                "url": service.url,
-                "uptime_s": int(process.get("now", time.time()) - process["start"]) if up else 0,
-                "memory_bytes": proportional_memory(process["pid"]) if up else 0,
-            }
-        )
-    return rows
 
 
 # ---- Configuration

@@ -103,7 +103,7 @@ class Engine:
         return EngineError(0, f"What answers at {self.socket} is no Docker engine ({error!r})")
 
     def _send(self, method: str, path: str, body: Any = None) -> bytes:
-        connection = _Connection(self.socket, self.timeout)
+        connection = SocketConnection(self.socket, self.timeout)
         content = None if body is None else json.dumps(body).encode()
         try:
             connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
@@ -118,8 +118,13 @@ class Engine:
             connection.close()
 
 
-class _Connection(http.client.HTTPConnection):
-    """HTTP over a socket of this machine."""
+class SocketConnection(http.client.HTTPConnection):
+    """HTTP over a socket of this machine.
+
+    Args:
+        path: The socket.
+        timeout: Seconds that it may be silent for.
+    """
 
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)

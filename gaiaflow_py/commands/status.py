@@ -18,6 +18,22 @@ def command(*, options: RunOptions, instance: str | None) -> int:
 
     The exit code is 0 when the question could be answered, whatever the answer is: a stopped stack is no error.
     """
+    from gaiaflow_py import services
+
+    if not services.can_answer(options):
+        return _ask_ansible(instance, options)
+    from gaiaflow_py import report
+    from gaiaflow_py.instance import load
+
+    states = services.states(load(instance or "default").name)
+    if options.json:
+        report.document({"services": states})
+    else:
+        report.services(states)
+    return 0
+
+
+def _ask_ansible(instance: str | None, options: RunOptions) -> int:
     from gaiaflow_py import report, runner
     from gaiaflow_py.instance import load
     from gaiaflow_py.request import Stack
@@ -30,7 +46,7 @@ def command(*, options: RunOptions, instance: str | None) -> int:
         failed = report.run_document(result) if result.status != "ok" else {}
         report.document({"services": result.services} | failed)
     elif result.status == "ok":
-        report.services(result)
+        report.services(result.services)
     else:
         report.outcome(request, result)
     return 128 + result.signum if result.status == "interrupted" else int(result.status == "failed")

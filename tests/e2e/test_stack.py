@@ -31,6 +31,14 @@ def test_again_at_once_changes_nothing(stack: Stack) -> None:
     assert summary[4] == "0"
 
 
+def test_status_and_its_playbook_say_the_same(stack: Stack) -> None:
+    said = [stack.json("status", *options)["services"] for options in ([], ["-e", "asked=anew"])]
+    passing = {"uptime_s", "memory_bytes"}
+    own, ansibles = ([{key: row[key] for key in row.keys() - passing} for row in rows] for rows in said)
+    assert own == ansibles
+    assert all(passing <= row.keys() for rows in said for row in rows)
+
+
 def test_check_mode_on_the_converged_machine_changes_nothing(stack: Stack) -> None:
     result = stack.json("workstation", *STACK_ALONE, "--project", str(stack.project), "--check", "--diff")
     assert result["hosts"]["localhost"]["changed"] == 0

@@ -65,7 +65,6 @@ def packer(tmp_path_factory: pytest.TempPathFactory) -> Content:
     """A checkout that needs three packages and two programs."""
     content = Content(tmp_path_factory.mktemp("packer"))
     roles, template = content.root / "roles", content.root / "template"
-    shutil.copytree(CHECKOUT / "module_utils", content.root / "module_utils")
     write(content.root / "requirements" / "cli.txt", locked("click", "uv"))
     write(roles / "mlops" / "files" / "locks" / "base.txt", locked("click"))
     write(roles / "mlops" / "files" / "locks" / "airflow.txt", locked("markupsafe") + ELSEWHERE)

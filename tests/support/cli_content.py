@@ -46,7 +46,8 @@ class Content:
         self.temporary = root / "t"
         for directory in (self.root / "playbooks", self.root / "inventory", self.user, self.temporary):
             directory.mkdir(parents=True)
-        shutil.copytree(PACKAGE, self.root / "gaiaflow_py", ignore=shutil.ignore_patterns("__pycache__"))
+        for package in (PACKAGE, PACKAGE.with_name("module_utils")):
+            shutil.copytree(package, self.root / package.name, ignore=shutil.ignore_patterns("__pycache__"))
         (self.root / "inventory" / "local.yml").write_text(INVENTORY)
         (self.root / "ansible.cfg").write_text("[defaults]\ninject_facts_as_vars = False\n")
         self.environment = {
@@ -76,6 +77,23 @@ class Content:
             "internal": {"postgres": "never-shown"},
         }
         (directory / "credentials.json").write_text(json.dumps(credentials))
+        return directory
+
+    def stopped_instance(self, name: str = "default") -> Path:
+        """Makes what an instance leaves behind whose services have run, and are stopped."""
+        directory = self.instance(name)
+        record = json.loads((directory / "instance.json").read_text())
+        (directory / "instance.json").write_text(json.dumps({**record, "sockets": str(directory / "run")}))
+        python = directory / "base" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.symlink_to(sys.executable)
+        services = {
+            "mlflow": {"service": "mlflow", "port": 1, "health": {"path": "/health"}, "url": "http://127.0.0.1:5000"},
+            "postgres": {"service": "airflow", "port": 1, "health": {"tcp": True}},
+        }
+        (directory / "config").mkdir()
+        definition = {"services": services, "environments": {"base": str(python.parents[1])}}
+        (directory / "config" / "services.json").write_text(json.dumps(definition))
         return directory
 
     def command(self, *arguments: str) -> list[str]:

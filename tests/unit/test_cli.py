@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 
@@ -186,13 +187,13 @@ SERVICES = """
 def test_status_is_a_table_or_a_document(content: Content) -> None:
     content.instance()
     content.playbook("status", SERVICES)
-    shown = content.run("status").stdout.splitlines()
+    shown = content.run("status", "-e", "asked=anew").stdout.splitlines()
     assert [line.split() for line in shown] == [
         ["Service", "State", "Health", "URL", "Uptime", "Memory"],
         ["airflow", "running", "healthy", "http://127.0.0.1:8080", "1", "h", "1", "min", "100", "MiB"],
         ["mlflow", "stopped", "-", "-", "-", "-"],
     ]
-    services = content.json("status")["services"]
+    services = content.json("status", "-e", "asked=anew")["services"]
     assert services[0]["memory_bytes"] == 104857600
     assert set(services[1]) == {"name", "state", "health", "url", "uptime_s", "memory_bytes"}
 
@@ -212,7 +213,49 @@ def test_status_of_two_hosts_names_them(content: Content) -> None:
 def test_a_failed_status_is_an_error(content: Content) -> None:
     content.instance()
     content.playbook("status", "- name: Ask\n  ansible.builtin.fail:\n    msg: no idea")
-    assert content.json("status", code=1)["error"]["message"] == "no idea"
+    assert content.json("status", "-e", "asked=anew", code=1)["error"]["message"] == "no idea"
+
+
+STOPPED = {"state": "stopped", "health": "stopped", "uptime_s": 0, "memory_bytes": 0}
+
+
+def test_status_of_this_machine_runs_no_playbook(content: Content) -> None:
+    content.stopped_instance()
+    assert content.json("status") == {
+        "services": [
+            {"name": "mlflow", "service": "mlflow", "url": "http://127.0.0.1:5000", **STOPPED},
+            {"name": "postgres", "service": "airflow", "url": "", **STOPPED},
+        ]
+    }
+    shown = content.run("status").stdout.splitlines()
+    assert shown[1].split() == ["mlflow", "stopped", "stopped", "http://127.0.0.1:5000", "0", "s", "0", "MiB"]
+    assert content.logs() == []
+
+
+@pytest.mark.parametrize("option", [["-i", "two.ini"], ["--limit", "all"], ["-e", "a=b"], ["-v"]], ids=" ".join)
+def test_status_with_an_option_of_ansibles_runs_the_playbook(content: Content, option: list[str]) -> None:
+    content.stopped_instance()
+    content.playbook("status", SERVICES)
+    (content.user / "two.ini").write_text("a ansible_connection=local\n")
+    assert "airflow" in content.run("status", *option).stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("config/services.json", "[]", "isn't what a start has written"),
+        ("config/services.json", '{"services": {"mlflow": {}}, "environments": {"base": "/nowhere"}}', "no Python"),
+        ("instance.json", '{"ports": {}, "urls": {}, "runtime": "docker", "engine": "/nowhere"}', "Docker engine"),
+    ],
+    ids=["a list", "no Python", "no engine"],
+)
+def test_status_tells_what_it_cannot_ask(content: Content, name: str, text: str, told: str) -> None:
+    directory = content.stopped_instance()
+    shutil.copy(directory / "config" / "services.json", directory / "config" / "containers.json")
+    (directory / name).write_text(text)
+    error = content.json("status", code=1)["error"]
+    assert told in error["message"]
+    assert error["hint"]
 
 
 def test_the_endpoints_are_a_table_at_the_end(content: Content) -> None:

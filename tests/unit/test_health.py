@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib
 import time
 import urllib.error
@@ -32,6 +33,24 @@ def test_a_busy_machine_gets_more_time_and_not_for_ever(
     while not patience.ended():
         clock[0] += 0.25
     assert patience.waited == waited
+
+
+EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@pytest.mark.parametrize(
+    ("path", "signature"),
+    [
+        ("?lifecycle=", "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"),
+        ("?max-keys=2&prefix=J", "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"),
+        ("?prefix=J&max-keys=2", "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"),
+    ],
+)
+def test_a_request_is_signed_as_in_the_examples_of_aws(health: ModuleType, path: str, signature: str) -> None:
+    keys = {"access_key": "AKIAIOSFODNN7EXAMPLE", "secret_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+    now = datetime.datetime(2013, 5, 24, tzinfo=datetime.UTC)
+    signed = health.signed("examplebucket.s3.amazonaws.com", path, keys, now, EMPTY)
+    assert signed["Authorization"].endswith(f"Signature={signature}")
 
 
 @pytest.mark.parametrize(

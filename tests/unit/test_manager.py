@@ -33,7 +33,7 @@ TELL = """
     var: services
   vars:
     services:
-      - name: '{{ mlops_state | default("asked") }}'
+      - name: '{{ mlops_state }}'
 """
 
 
@@ -45,8 +45,10 @@ def test_actions_give_a_result(content: Content) -> None:
 
 
 def test_status_gives_the_services(content: Content) -> None:
-    content.playbook("status", TELL)
-    assert evaluate(content, "MlopsManager().status()") == [{"name": "asked"}]
+    assert evaluate(content, "MlopsManager().status()") == []
+    content.stopped_instance()
+    states = "[[one['name'], one['state']] for one in MlopsManager().status()]"
+    assert evaluate(content, states) == [["mlflow", "stopped"], ["postgres", "stopped"]]
 
 
 def test_a_failure_is_an_error_with_a_type(content: Content) -> None:

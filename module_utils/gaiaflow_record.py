@@ -1,0 +1,89 @@
+"""What is kept of an instance: its record, and what the last start has written of its services."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.gaiaflow import kept, read_whole
+
+# What each runtime keeps of the services that it runs.
+DEFINITIONS = {"native": "services.json", "docker": "containers.json"}
+PORT_RANGE = range(1, 65536)
+# Where services keep what can't be had again.
+STORES = ("postgres", "minio", "objects", "mlflow")
+
+
+class Lost(Exception):
+    """A file is gone or broken that can't be made anew; carries what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def is_record(content: dict[str, Any]) -> bool:
+    """Whether this is an instance's record."""
+    ports, texts = content.get("ports"), ("directory", "sockets", "runtime", "containers")
+    return (
+        isinstance(ports, dict)
+        and all(type(port) is int and port in PORT_RANGE for port in ports.values())
+        and all(isinstance(content.get(name, ""), str) for name in texts)
+        and content.get("runtime", "native") in DEFINITIONS
+        and isinstance(content.get("project") or "", str)
+        and isinstance(content.get("urls"), dict)
+    )
+
+
+def holds_data(directory: Path) -> bool:
+    """Whether the instance holds data that a service has made."""
+    stores = [directory / "data" / name for name in STORES]
+    return any(any(one.iterdir()) for one in stores if one.is_dir())
+
+
+def kept_record(directory: Path) -> dict[str, Any]:
+    """The record of an instance; nothing where there is none, or neither it nor its copy can be read."""
+    record: dict[str, Any] = kept(directory / "instance.json", is_record)
+    return record
+
+
+def own_record(directory: Path) -> dict[str, Any]:
+    """The record of the instance that is asked of.
+
+    Raises:
+        Lost: It is gone or broken, with its copy, while there is data that it says the ports and project of.
+    """
+    path, record = directory / "instance.json", kept_record(directory)
+    if not record and (path.exists() or holds_data(directory)):
+        raise Lost(
+            f"{path} {'holds no record of an instance' if path.exists() else 'is gone'}, and so is the copy of it: it"
+            " is not known any more which project and ports the instance has.",
+            f"Put it back from a backup. To keep the data and give the instance new ports, remove {path}, if it is"
+            f" there, and put {directory / 'data'} elsewhere meanwhile.",
+        )
+    return record
+
+
+def definition_of(directory: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What the last start has written of the services.
+
+    Raises:
+        Lost: It is gone or broken, so that nothing can be asked of the services, which may be running.
+    """
+    path = directory / "config" / DEFINITIONS[record.get("runtime", "native")]
+    hint = "Nothing is lost with it: gaiaflow-setup mlops --start writes it anew."
+    definition: dict[str, Any] = read_whole(path)
+    if path.exists() and not (
+        isinstance(definition.get("environments"), dict) and isinstance(definition.get("services"), dict)
+    ):
+        raise Lost(f"{path} isn't what a start has written.", hint)
+    if not definition and holds_data(directory):
+        raise Lost(f"{path} is gone.", hint)
+    base = Path(definition.get("environments", {}).get("base", "/"), "bin", "python")
+    if definition and not os.access(base, os.X_OK):
+        raise Lost(
+            f"{base} leads to no Python: the environment was removed, or the Python that it links to.",
+            "gaiaflow-setup mlops --start makes it anew.",
+        )
+    return definition
