@@ -14,7 +14,11 @@ pytestmark = pytest.mark.usefixtures("browser")
 def test_every_service_is_healthy(stack: Stack) -> None:
     services = stack.services()
     assert set(services) == SERVICES
-    assert all(row["health"] == "healthy" and row["memory_bytes"] > 10**6 for row in services.values()), services
+    assert all(row["health"] == "healthy" for row in services.values()), services
+    # Root's PostgreSQL is another user's: inside a container its figure isn't known.
+    unknown = {name for name, row in services.items() if row["memory_bytes"] is None}
+    assert unknown <= {"postgres"}
+    assert all(row["memory_bytes"] > 10**6 for name, row in services.items() if name not in unknown), services
 
 
 def test_example_dag_trains_and_registers_a_model(stack: Stack, trained: str) -> None:

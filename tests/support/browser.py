@@ -19,7 +19,9 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
 PAGE_MS = 60_000
-INSTALL_S = 300
+INSTALL_S = 600
+PLAYWRIGHT = (sys.executable, "-m", "playwright")
+APT_INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends", "--no-upgrade")
 
 
 class NoBrowser(Exception):
@@ -28,6 +30,8 @@ class NoBrowser(Exception):
 
 def find_browser() -> str | None:
     """Return the path of a browser that is there: the system's, or one that Playwright has downloaded."""
+    if playwright_problem():
+        return None
     if found := next(filter(None, map(shutil.which, PROGRAMS)), None):
         return found
     with sync_playwright() as playwright:
@@ -35,14 +39,27 @@ def find_browser() -> str | None:
     return downloaded if os.access(downloaded, os.X_OK) else None
 
 
+def playwright_problem() -> str:
+    """Return why Playwright, which drives the browser, does not run on this machine; nothing if it does."""
+    done = subprocess.run([*PLAYWRIGHT, "--version"], capture_output=True, text=True)
+    # Before the colon is the path of its own Node.js.
+    return "" if done.returncode == 0 else f"Playwright does not run: {last_line(done.stderr).rpartition('/node: ')[2]}"
+
+
+def last_line(text: str) -> str:
+    """Return the last line of a program's complaint."""
+    return (text.strip().splitlines() or ["it says nothing"])[-1]
+
+
 def install_browser() -> None:
-    """Install a browser: root the distribution's, another user Playwright's for this user alone."""
-    commands = [[sys.executable, "-m", "playwright", "install", "chromium"]]
+    """Install a browser: root the distribution's and the library that Playwright needs, another user Playwright's."""
+    commands: list[tuple[str, ...]] = [(*PLAYWRIGHT, "install", "chromium")]
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        install = ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]
-        commands = [["apt-get", "update"], install]
+        commands = [("apt-get", "update"), (*APT_INSTALL, "chromium", "libatomic1")]
     elif os.geteuid() == 0 and shutil.which("dnf"):
-        commands = [["dnf", "install", "--assumeyes", "chromium"]]
+        commands = [("dnf", "install", "--assumeyes", "chromium", "libatomic")]
+    elif problem := playwright_problem():
+        raise NoBrowser(problem)
     for command in commands:
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         try:
@@ -50,8 +67,7 @@ def install_browser() -> None:
         except subprocess.TimeoutExpired:
             raise NoBrowser(f"`{' '.join(command)}` took more than {INSTALL_S} s") from None
         if done.returncode:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            raise NoBrowser(f"`{' '.join(command)}` failed: {said[-1] if said else done.returncode}")
+            raise NoBrowser(f"`{' '.join(command)}` failed: {last_line(done.stderr or done.stdout)}")
 
 
 def provide_browser() -> str:
@@ -65,7 +81,7 @@ def provide_browser() -> str:
         install_browser()
         program = find_browser()
     if program is None:
-        raise NoBrowser("it was installed and isn't on the PATH")
+        raise NoBrowser(playwright_problem() or "it was installed and isn't on the PATH")
     return program
 
 
