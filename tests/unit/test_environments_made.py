@@ -30,7 +30,7 @@ def test_failed_environment_leaves_nothing(environments: ModuleType, uv: str, tm
     lock = tmp_path / "some.txt"
     lock.write_text("nothing-of-that-name==1.0 --hash=sha256:" + "0" * 64 + "\n")
     root = tmp_path / "environments"
-    described = environments.describe(root, lock, ())
+    described = environments.describe(root, lock, "", environments.Declared())
     with pytest.raises(environments.Failed, match="nothing-of-that-name"):
         environments.ensure(root, [described], uv, str(tmp_path / "cache"), str(tmp_path / "wheels"))
     assert [path.name for path in root.iterdir()] == [".lock"]
@@ -58,7 +58,7 @@ def test_damaged_environment_is_made_anew(
     lock = tmp_path / "empty.txt"
     lock.write_text("")
     root = tmp_path / "environments"
-    described = environments.describe(root, lock, ())
+    described = environments.describe(root, lock, "", environments.Declared())
     environments.ensure(root, [described], uv, str(tmp_path / "cache"))
     assert described.complete
     (described.directory / "added by a user").touch()

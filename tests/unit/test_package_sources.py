@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import io
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -196,7 +198,7 @@ def test_the_shell_gets_values_as_they_are(machine: Machine) -> None:
     odd = "https://me:pa'ss$(touch x)\\ word`@mine.example/simple"
     machine.write(PLACES["user"], f"[global]\nindex-url = {odd}\n")
     done = subprocess.run(
-        ["sh", "-c", f'eval "$({sys.executable} -I "$0")"; printf %s "$UV_DEFAULT_INDEX"', str(PROGRAM)],
+        ["sh", "-c", f'eval "$({shlex.quote(sys.executable)} -I "$0")"; printf %s "$UV_DEFAULT_INDEX"', str(PROGRAM)],
         env={**machine.environ, "PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == odd
@@ -205,6 +207,7 @@ def test_the_shell_gets_values_as_they_are(machine: Machine) -> None:
 # ---- A real index
 
 
+@functools.cache  # with the time of its making in it
 def wheel() -> bytes:
     """A package that nobody else has."""
     content = io.BytesIO()
@@ -281,7 +284,7 @@ def test_uv_really_installs_from_there(
     nowhere = "" if setting == "index-url" else "no-index = true\n" if setting == "find-links" else ""
     machine.write(PLACES["user"], f"[global]\n{setting} = {url}\n{nowhere}")
     program = shutil.which("uv", path=str(ROOT / ".venv/bin"))
-    script = f'settings=$({sys.executable} -I "$0") && eval "$settings" && exec "$@" $uv_arguments'
+    script = f'settings=$({shlex.quote(sys.executable)} -I "$0") && eval "$settings" && exec "$@" $uv_arguments'
     target = tmp_path / "target"
     install = [str(program), "pip", "install", "--quiet", "--no-cache", "--target", str(target), "gaiaflow-test-only"]
     done = subprocess.run(
