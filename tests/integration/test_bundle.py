@@ -18,7 +18,7 @@ from typing import Any
 import ansible.module_utils
 import pytest
 import yaml
-from cli_content import Content, wait_for
+from cli_content import Content, copy_launcher, wait_for
 from role_play import Played, interpreter, interrupt, play
 
 from gaiaflow_py import bundle
@@ -29,7 +29,7 @@ UNREACHABLE = "http://127.0.0.1:9"
 MINIKUBE = b"#!/bin/sh\necho minikube\n"
 
 CATALOGUE = "mlops_environment_names:\n  base: false\n  airflow: true\n"
-PROJECT = '[project]\nname = "demo"\ndependencies = ["markupsafe>=2"]\n'
+PROJECT = '[project]\nname = "demo"\nversion = "1"\ndependencies = ["markupsafe>=2"]\n'
 ELSEWHERE = "colorama==0.4.6 ; sys_platform == 'win32' \\\n    --hash=sha256:" + "0" * 64 + "\n"
 
 
@@ -121,7 +121,7 @@ def test_the_same_contents_make_the_same_bundle(packer: Content, packed: Path, t
 
 def test_a_bundle_for_other_machines_holds_their_wheels(packer: Content, tmp_path: Path) -> None:
     file = str(tmp_path / "other")
-    write(tmp_path / "project" / "pyproject.toml", '[project]\ndependencies = ["iniconfig"]\n')
+    write(tmp_path / "project" / "pyproject.toml", '[project]\nname = "demo"\nversion = "1"\ndependencies = ["iniconfig"]\n')
     options = ["--platform", "linux/arm64", "--python", "3.13", "--project", str(tmp_path / "project")]
     made = packer.json("bundle", "create", file, *options)
     names = " ".join(made["files"])
@@ -147,7 +147,7 @@ def test_what_cannot_be_had_is_an_error_when_all_is_asked_for(packer: Content, t
 )
 def test_what_is_wrong_makes_no_bundle(packer: Content, tmp_path: Path, options: list[str], named: list[str]) -> None:
     project = tmp_path / "project"
-    write(project / "pyproject.toml", '[project]\ndependencies = ["markupsafe<1.0"]\n')
+    write(project / "pyproject.toml", '[project]\nname = "demo"\nversion = "1"\ndependencies = ["markupsafe<1.0"]\n')
     given = [option.replace("{directory}", str(project)) for option in options]
     done = packer.run("bundle", "create", str(tmp_path / "wrong.tar"), *given)
     assert done.returncode == 1
@@ -391,13 +391,14 @@ def test_environments_are_made_from_the_wheels_alone(
         tar.extractall(tmp_path / "bundle", filter="data")
     lock = packer.root / "roles" / "mlops" / "files" / "locks" / "airflow.txt"
     root, uv = tmp_path / "home" / "environments", str(Path(sys.executable).with_name("uv"))
-    wanted = environments.describe(root, lock, ("markupsafe>=2",))
+    needs = environments.Declared(requirements=["markupsafe>=2"])
+    wanted = environments.describe(root, lock, "", needs)
     root.parent.mkdir()
     environments.ensure(root, [wanted], uv, str(tmp_path / "cache"), str(tmp_path / "bundle" / "wheels"))
     assert wanted.complete
-    assert wanted == environments.describe(root, lock, ("markupsafe>=2",))
+    assert wanted == environments.describe(root, lock, "", needs)
     subprocess.run([wanted.directory / "bin" / "python", "-c", "import markupsafe"], check=True)
-    other = environments.describe(root, write(tmp_path / "other.txt", locked("pyyaml")), ())
+    other = environments.describe(root, write(tmp_path / "other.txt", locked("pyyaml")), "", environments.Declared())
     with pytest.raises(environments.Failed, match="pyyaml"):
         environments.ensure(root, [other], uv, str(tmp_path / "cache"), str(tmp_path / "bundle" / "wheels"))
 
@@ -407,7 +408,7 @@ def bare(packer: Content, tmp_path: Path) -> Path:
     """A checkout that was never used, with a command line that tells what it was given."""
     root = tmp_path / "a check out"
     shutil.copytree(packer.root / "requirements", root / "requirements")
-    shutil.copy(CHECKOUT / "gaiaflow-setup", root)
+    copy_launcher(root)
     write(root / "gaiaflow_py" / "__init__.py", "")
     write(root / "gaiaflow_py" / "__main__.py", "import sys, click; print(click.__name__, sys.argv[1:])\n")
     return root

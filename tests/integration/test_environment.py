@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_content import Content, content
+from cli_content import Content, content, copy_launcher
 
 from gaiaflow_py.environment import PASSED_ON, patterns
 
@@ -106,7 +106,7 @@ class Installed(Content):
         del self.environment["PYTHONPATH"]
 
     def _install(self) -> None:
-        shutil.copy(CHECKOUT / "gaiaflow-setup", self.root)
+        copy_launcher(self.root)
         write(self.root / "requirements" / "cli.txt", "")
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", self.root / ".venv"], check=True)
         write(self.root / ".venv" / "requirements.txt", "")
@@ -556,7 +556,7 @@ HOSTILE = VARIABLES | {
 def test_a_first_use_installs_whatever_surrounds_it(tmp_path: Path, tried: Tried) -> None:
     root = tmp_path / "checkout"
     shutil.copytree(CHECKOUT / "gaiaflow_py", root / "gaiaflow_py", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(CHECKOUT / "gaiaflow-setup", root)
+    copy_launcher(root)
     pinned = (CHECKOUT / "requirements" / "cli.txt").read_text()
     kept = [re.search(rf"^{name}==(?:.*\n)(?: .*\n)*", pinned, re.MULTILINE) for name in ("click", "uv")]
     write(root / "requirements" / "cli.txt", "".join(found[0] for found in kept if found))

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cli_content import copy_launcher
 
 CHECKOUT = Path(__file__).parents[2]
 UNREACHABLE = "http://127.0.0.1:9/simple"
@@ -20,7 +21,7 @@ def checkout(tmp_path: Path) -> Path:
     root = tmp_path / "a check out"
     (root / "requirements").mkdir(parents=True)
     (root / "gaiaflow_py").mkdir()
-    shutil.copy(CHECKOUT / "gaiaflow-setup", root)
+    copy_launcher(root)
     pinned = (CHECKOUT / "requirements" / "cli.txt").read_text()
     kept = [re.search(rf"^{name}==(?:.*\n)(?: .*\n)*", pinned, re.MULTILINE) for name in ("click", "uv")]
     (root / "requirements" / "cli.txt").write_text("".join(found[0] for found in kept if found))

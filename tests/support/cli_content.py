@@ -18,6 +18,20 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "gaiaflow_py"
 
+LAUNCHER_FILES = ("gaiaflow-setup", "module_utils/gaiaflow_package_sources.py")
+
+
+def copy_launcher(root: Path) -> None:
+    """Copy the launcher into a checkout of a test's own, with what it calls as it installs.
+
+    Args:
+        root: The checkout.
+    """
+    for name in LAUNCHER_FILES:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PACKAGE.parent / name, root / name)
+
+
 INVENTORY = """
 all:
   hosts:
