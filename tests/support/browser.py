@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,12 +44,13 @@ def playwright_problem() -> str:
     """Return why Playwright, which drives the browser, does not run on this machine; nothing if it does."""
     done = subprocess.run([*PLAYWRIGHT, "--version"], capture_output=True, text=True)
     # Before the colon is the path of its own Node.js.
-    return "" if done.returncode == 0 else f"Playwright does not run: {last_line(done.stderr).rpartition('/node: ')[2]}"
+    return "" if done.returncode == 0 else f"Playwright does not run: {complaint(done.stderr).rpartition('/node: ')[2]}"
 
 
-def last_line(text: str) -> str:
-    """Return the last line of a program's complaint."""
-    return (text.strip().splitlines() or ["it says nothing"])[-1]
+def complaint(text: str) -> str:
+    """Return the line of a program's output that says what is wrong; otherwise the last one."""
+    lines = text.strip().splitlines() or ["it says nothing"]
+    return next((line for line in lines if re.match(r"E: |.*\berror\b", line, re.IGNORECASE)), lines[-1])
 
 
 def install_browser() -> None:
@@ -67,7 +69,7 @@ def install_browser() -> None:
         except subprocess.TimeoutExpired:
             raise NoBrowser(f"`{' '.join(command)}` took more than {INSTALL_S} s") from None
         if done.returncode:
-            raise NoBrowser(f"`{' '.join(command)}` failed: {last_line(done.stderr or done.stdout)}")
+            raise NoBrowser(f"`{' '.join(command)}` failed: {complaint(done.stderr or done.stdout)}")
 
 
 def provide_browser() -> str:
@@ -101,7 +103,7 @@ def page(browser: Future[str]) -> Iterator[Page]:
             playwright = stack.enter_context(sync_playwright())
             opened = playwright.chromium.launch(executable_path=program, args=FLAGS)
         except (NoBrowser, Error) as error:
-            pytest.skip(f"no browser (Chromium or Chrome) on this machine: {str(error).strip().splitlines()[0]}")
+            pytest.skip(f"no browser (Chromium or Chrome) on this machine: {complaint(str(error))}")
         stack.callback(opened.close)
         page = opened.new_page()
         page.set_default_timeout(PAGE_MS)
