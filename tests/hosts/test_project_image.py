@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +33,12 @@ class Built:
         builder: What builds it.
         config: Docker's own directory of settings and plugins.
         index: Where its packages came from.
-        seconds: How long that took.
     """
 
     project: Path
     builder: str
     config: Path
     index: str
-    seconds: float = 0.0
 
     def images(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs the command."""
@@ -65,8 +61,19 @@ def told(done: subprocess.CompletedProcess[str]) -> tuple[str, int]:
     return content["image"], content["hosts"]["localhost"]["changed"]
 
 
+def ran(done: subprocess.CompletedProcess[str], builder: str) -> bool:
+    """Whether the run's log has a result of the task that builds with this builder."""
+    return TASKS[builder] in Path(document(done)["log"]).read_text()
+
+
 def image_id() -> str:
     return docker("image", "inspect", "--format", "{{.Id}}", IMAGE).stdout.strip()
+
+
+def layers() -> list[str]:
+    """The digests of the image's layers, the oldest first."""
+    found: list[str] = json.loads(docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", IMAGE).stdout)
+    return found
 
 
 def run_task(function: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -89,7 +96,11 @@ def make_project(directory: Path) -> Path:
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "HOME": str(directory)})
     dockerfile = directory / "gaiaflow-test/Dockerfile"
     lines = dockerfile.read_text().splitlines()
-    labelled = [f"{line}\nLABEL {LABEL}" if line.startswith("FROM ") else line for line in lines]
+    # Stages that begin with the same layer are one to the engine's own cache, which then goes on with the wrong one.
+    labelled = [
+        f"{line}\nLABEL {LABEL} gaiaflow.test.line={number}" if line.startswith("FROM ") else line
+        for number, line in enumerate(lines)
+    ]
     dockerfile.write_text("\n".join(labelled) + "\n")
     return dockerfile.parent
 
@@ -106,10 +117,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     elif any(Path(one).exists() for one in SYSTEM_PLUGINS):
         pytest.skip("this machine has buildx for all users")
     one = Built(make_project(tmp_path_factory.mktemp("projects")), request.param, config, package_index())
-    begun = time.monotonic()
-    done = one.images("-b", "--json")
-    one.seconds = time.monotonic() - begun
-    assert told(done) == (IMAGE, 1)
+    assert told(one.images("-b", "--json")) == (IMAGE, 1)
     yield one
     docker("image", "rm", "--force", IMAGE)
     while left := docker("image", "ls", "--all", "--quiet", "--filter", f"label={LABEL}").stdout.split():
@@ -118,28 +126,25 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def test_nothing_to_do_is_no_change(built: Built) -> None:
     before = image_id()
-    begun = time.monotonic()
-    assert told(built.images("--json")) == (IMAGE, 0)
-    assert time.monotonic() - begun < 5
+    done = built.images("--json")
+    assert told(done) == (IMAGE, 0)
+    assert not ran(done, built.builder)
+    assert f"Image: {IMAGE}\n" in built.images().stdout
     assert built.images("--check").stdout.endswith("ok=2 changed=0 deferred=0 failed=0\n")
     assert image_id() == before
 
 
-def test_changed_code_is_built_in_seconds(built: Built) -> None:
-    best = math.inf
-    # A few times at most: others may be at work on this machine.
-    for number in range(5):
-        built.change(f"def number() -> int:\n    return {number}")
-        begun = time.monotonic()
-        done = built.images()
-        best = min(best, time.monotonic() - begun)
-        assert done.returncode == 0 and TASKS[built.builder] in done.stderr, done.stderr
-        assert f"Image: {IMAGE}\n" in done.stdout
-        assert run_task("starter:number").stdout == f"{number}\n"
-        if best < min(5, built.seconds / 10):
-            break
-    print(f"{built.builder}: first build {built.seconds:.1f} s, with changed code {best:.1f} s")
-    assert best < min(5, built.seconds / 10)
+def test_changed_code_is_all_that_is_built_again(built: Built) -> None:
+    before = layers()
+    built.change("def number() -> int:\n    return 7")
+    done = built.images("--json")
+    assert told(done) == (IMAGE, 1)
+    assert ran(done, built.builder)
+    assert run_task("starter:number").stdout == "7\n"
+    # Dependencies that were installed again would be a layer of other bytes.
+    after = layers()
+    assert after[:-1] == before[:-1]
+    assert after[-1] != before[-1]
 
 
 def test_check_mode_builds_nothing(built: Built) -> None:
