@@ -25,7 +25,8 @@ from bench.measure import (
 
 # The tests know how to make real hosts.
 sys.path.insert(0, str(CHECKOUT / "tests" / "hosts"))
-from hosts import IMAGE, USER, Host, build_image, docker, write_inventory
+from hosts import USER, Host, docker, write_inventory
+from preparation import HOST_IMAGE, build_host_image
 
 SUITE, CLONE = "trixie", "bench-clone"
 FEW, MANY = 2, 20
@@ -94,7 +95,7 @@ def write_peer_playbook(bench: Bench) -> Path:
 def measure_role(bench: Bench) -> Row:
     """The role docker on a converged host, against the peer's."""
     peer_playbook = write_peer_playbook(bench)
-    build_image(SUITE)
+    build_host_image(SUITE)
     host = make_host(bench, "one")
     ours = ansible(host, "--extra-vars", "docker_source=distribution", str(CHECKOUT / "tests/hosts/docker.yml"))
     peer = ansible(host, "--extra-vars", json.dumps(PEER_VARIABLES), str(peer_playbook))
@@ -129,8 +130,8 @@ def onboard(inventory: Path) -> list[str]:
 
 def make_clone_image(bench: Bench) -> None:
     """The image of a host that was onboarded from nothing; it is removed after the measurement."""
-    build_image(SUITE)
-    image = IMAGE.format(suite=CLONE)
+    build_host_image(SUITE)
+    image = HOST_IMAGE.format(suite=CLONE)
     host = Host(bench.root / "hosts" / "first", SUITE, init=False)
     try:
         bench.setup(*onboard(host.inventory))

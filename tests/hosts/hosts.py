@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from preparation import HOST_IMAGE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LAUNCHER = str(CHECKOUT / "gaiaflow-setup")
-IMAGE = "gaiaflow-test/host:{suite}"
 USER = "alice"
 # All that a host with systemd and a Docker engine of its own needs, without the one capability that CI hasn't.
 RUN = [
@@ -33,13 +33,6 @@ def docker(*arguments: str, check: bool = True, timeout: int = 300) -> subproces
     return done
 
 
-def build_image(suite: str) -> None:
-    """Makes the image of a suite's hosts once."""
-    image = IMAGE.format(suite=suite)
-    if docker("image", "inspect", image, check=False).returncode:
-        subprocess.run([Path(__file__).with_name("build_image"), suite, image], check=True, timeout=600)
-
-
 class Host:
     """A host, and an inventory that names it.
 
@@ -55,7 +48,7 @@ class Host:
         command = (
             [] if init else ["sh", "-c", "ssh-keygen -A && mkdir -p /run/sshd && /usr/sbin/sshd && sleep infinity"]
         )
-        self.id = docker("run", *RUN, IMAGE.format(suite=suite), *command).stdout.strip()
+        self.id = docker("run", *RUN, HOST_IMAGE.format(suite=suite), *command).stdout.strip()
         self.name = f"{suite}-{self.id[:6]}"
         self.key = make_key(directory.parent)
         self._admit()
@@ -119,7 +112,13 @@ class Host:
 
     def remove(self) -> None:
         """Removes it with all that it holds."""
-        docker("rm", "--force", "--volumes", self.id)
+        remove([self])
+
+
+def remove(hosts: list[Host]) -> None:
+    """Removes hosts with all that they hold, at once."""
+    if hosts:
+        docker("rm", "--force", "--volumes", *(host.id for host in hosts))
 
 
 def make_key(directory: Path) -> Path:

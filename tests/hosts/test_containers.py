@@ -19,6 +19,7 @@ from browser import browser as browser
 from browser import open_airflow, open_jupyter, open_mlflow, run_notebook
 from browser import page as page
 from playwright.sync_api import Page
+from preparation import add_docker_plugins, await_made
 from stack import SUMMARY, Airflow, Mlflow, Stack, wait_until
 
 HERE = Path(__file__).parent
@@ -74,9 +75,7 @@ def artifact(stack: Stack) -> bytes:
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     """A stack in containers, started from nothing, with the example project."""
-    if subprocess.run(["docker", "info"], capture_output=True).returncode:
-        pytest.skip("no Docker engine answers here (docs/testing.md)")
-    subprocess.run([HERE / "build_service_images"], check=True, capture_output=True)
+    await_made("stack")
     # In the user's home, as with a user: images have a directory of root's, too, and it may be closed.
     root = Path(tempfile.mkdtemp(prefix="gaiaflow test ", dir=Path.home()))
     stack = Stack(home=root / "gaiaflow home", project=root / "corn-project", instance="boxes")
@@ -214,7 +213,7 @@ def test_a_failed_build_leaves_what_runs(stack: Stack) -> None:
 
 def test_the_compose_file_is_the_same_stack(stack: Stack, tmp_path: Path) -> None:
     plugins = {"DOCKER_CONFIG": str(tmp_path / "docker")}
-    subprocess.run([HERE / "unpack_docker_plugins", tmp_path / "docker"], check=True, capture_output=True)
+    add_docker_plugins(tmp_path / "docker")
     file = tmp_path / "compose.yaml"
     stack.run("mlops", "--export-compose", str(file))
     assert not [secret for secret in stack.secrets if secret in file.read_text()]

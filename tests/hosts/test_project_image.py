@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 from hosts import CHECKOUT, LAUNCHER, docker, document
+from preparation import BASE_IMAGE, add_docker_plugins, await_made
 
 IMAGE = "gaiaflow-test/gaiaflow_test:0.1.0"
 PACKAGE = "gaiaflow_test"
 # By this label all that the tests build is found again.
 LABEL = "gaiaflow.test=images"
-BASE = "python:3.13-slim"
 SYSTEM_PLUGINS = [f"{one}/docker/cli-plugins/docker-buildx" for one in ("/usr/libexec", "/usr/lib", "/usr/local/lib")]
 # What the task is called that builds.
 TASKS = {"buildkit": "Build the image with BuildKit", "api": "Build the image with the engine's own builder"}
@@ -86,7 +86,7 @@ def run_task(function: str, *arguments: str, **variables: str) -> subprocess.Com
 def package_index() -> str:
     """The index that this machine uses, or pip's own."""
     code = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
-    return os.environ.get("UV_DEFAULT_INDEX") or docker("run", "--rm", BASE, "python", "-c", code).stdout.strip()
+    return os.environ.get("UV_DEFAULT_INDEX") or docker("run", "--rm", BASE_IMAGE, "python", "-c", code).stdout.strip()
 
 
 def make_project(directory: Path) -> Path:
@@ -107,13 +107,10 @@ def make_project(directory: Path) -> Path:
 
 @pytest.fixture(scope="module", params=["buildkit", "api"])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    if docker("version", check=False).returncode:
-        pytest.skip("no Docker engine answers here (docs/testing.md)")
-    hosts = Path(__file__).parent
-    subprocess.run([hosts / "build_base_images", BASE], check=True, timeout=600)
+    await_made("built")
     config = tmp_path_factory.mktemp("docker")
     if request.param == "buildkit":
-        subprocess.run([hosts / "unpack_docker_plugins", config], check=True, timeout=600)
+        add_docker_plugins(config)
     elif any(Path(one).exists() for one in SYSTEM_PLUGINS):
         pytest.skip("this machine has buildx for all users")
     one = Built(make_project(tmp_path_factory.mktemp("projects")), request.param, config, package_index())
