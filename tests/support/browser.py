@@ -48,9 +48,9 @@ def playwright_problem() -> str:
 
 
 def complaint(text: str) -> str:
-    """Return the line of a program's output that says what is wrong; otherwise the last one."""
+    """Return the line of a program's output that says what is wrong; otherwise the first one."""
     lines = text.strip().splitlines() or ["it says nothing"]
-    return next((line for line in lines if re.match(r"E: |.*\berror\b", line, re.IGNORECASE)), lines[-1])
+    return next((line for line in lines if re.match(r"E: |.*\berror\b", line, re.IGNORECASE)), lines[0])
 
 
 def install_browser() -> None:
