@@ -121,7 +121,7 @@ def test_the_same_contents_make_the_same_bundle(packer: Content, packed: Path, t
 
 def test_a_bundle_for_other_machines_holds_their_wheels(packer: Content, tmp_path: Path) -> None:
     file = str(tmp_path / "other")
-    write(tmp_path / "project" / "pyproject.toml", '[project]\nname = "demo"\nversion = "1"\ndependencies = ["iniconfig"]\n')
+    write(tmp_path / "project" / "pyproject.toml", PROJECT.replace("markupsafe>=2", "iniconfig"))
     options = ["--platform", "linux/arm64", "--python", "3.13", "--project", str(tmp_path / "project")]
     made = packer.json("bundle", "create", file, *options)
     names = " ".join(made["files"])
