@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help test test-all test-rest test-unit test-integration test-e2e test-hosts test-molecule lint lock bench clean
+.PHONY: help test test-all test-rest test-unit test-integration test-e2e test-hosts test-molecule lint package lock bench clean
 
 DEV := .venv-dev
 READY := $(DEV)/requirements.txt
@@ -57,17 +57,27 @@ test-molecule: $(READY) ## each role and the whole workstation on three hosts un
 	done
 	molecule test --all
 
-lint: $(READY) ## ruff, mypy (strict), yamllint, ansible-lint, shellcheck, hadolint
+lint: $(READY) ## ruff, mypy (strict), yamllint, ansible-lint, shellcheck, hadolint, actionlint
 	ruff check .
 	ruff format --check .
 	mypy --strict
 	yamllint --strict .
 	ansible-lint
-	shellcheck gaiaflow-setup .ci/run tests/hosts/{build_image,build_base_images,build_service_images} \
+	shellcheck gaiaflow-setup .ci/run tools/actionlint/run tests/hosts/{build_image,build_base_images,build_service_images} \
 		tests/hosts/{debian_mirror,unpack_docker_plugins} roles/docker/files/*.sh tests/hosts/images/s3/curl \
 		tests/support/miniforge.sh
 	hadolint roles/mlops/files/images/*.Dockerfile tests/hosts/images/*/Dockerfile
 	sed 's/{{ cookiecutter.package_name }}/package/' template/*/Dockerfile | hadolint -
+	tools/actionlint/run
+
+package: $(READY) ## build the source distribution and the wheel into dist, install the wheel elsewhere, and call it
+	@$(hand_over_pip_settings); \
+	rm -rf dist && .venv/bin/uv build --quiet --no-build-isolation --python $(DEV)/bin/python --out-dir dist .; \
+	elsewhere=$$(mktemp -d); trap 'rm -rf "$$elsewhere"' EXIT; \
+	.venv/bin/uv venv --quiet --no-project --python .venv/bin/python "$$elsewhere/venv"; \
+	.venv/bin/uv pip install --quiet --python "$$elsewhere/venv" dist/*.whl; \
+	cd "$$elsewhere" && venv/bin/gaiaflow-setup --version
+	@ls dist
 
 lock: .venv/requirements.txt ## bring the lock files up to their inputs; UPGRADE=1 takes the newest versions allowed
 	@$(hand_over_pip_settings); for input in $(LOCKS); do \
