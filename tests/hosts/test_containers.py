@@ -24,6 +24,11 @@ from stack import SUMMARY, Airflow, Mlflow, Stack, wait_until
 
 HERE = Path(__file__).parent
 PACKAGE = "corn_project"
+# Of its own: tests/e2e runs beside these tests, and its stack would take ports that ours leaves while it is stopped.
+PORTS = {
+    **{"airflow": 11080, "mlflow": 11050, "s3": 11000, "minio": 11001, "jupyter": 11095},
+    **{"postgres": 11432, "filer": 11002, "volume": 11003, "master": 11004},
+}
 
 
 def docker(*arguments: str, check: bool = True, environment: dict[str, str] | None = None) -> str:
@@ -82,7 +87,8 @@ def stack() -> Iterator[Stack]:
     new = [str(HERE.parents[1] / "gaiaflow-setup"), "new", "--no-input", "--output-dir", str(root)]
     subprocess.run([*new, "project_name=Corn Project"], check=True, capture_output=True)
     try:
-        stack.run("mlops", "--start", "--runtime", "docker", "--project", str(stack.project), timeout=1200)
+        ports = ("-e", json.dumps({"mlops_port_overrides": PORTS}))
+        stack.run("mlops", "--start", "--runtime", "docker", "--project", str(stack.project), *ports, timeout=1200)
         yield stack
     finally:
         if stack.directory.exists():
