@@ -12,6 +12,7 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -110,3 +111,44 @@ def memory(processes: set[psutil.Process]) -> float:
             rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
             total += int(re.findall(r"^Pss:\s+(\d+)", rollup, re.MULTILINE)[0])
     return total / 1024
+
+
+class Airflow:
+    """Airflow's REST API.
+
+    Args:
+        url: Where it answers.
+        credentials: The instance's credentials.
+    """
+
+    def __init__(self, url: str, credentials: dict[str, dict[str, str]]) -> None:
+        self.url, self.token = url, ""
+        login = {"username": credentials["airflow"]["user"], "password": credentials["airflow"]["password"]}
+        self.token = self.call("POST", "/auth/token", login)["access_token"]
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """What it answers to one request."""
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"}
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", content, headers, method=method)
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def unpause(self, dag: str) -> None:
+        """Has a DAG run when it is asked to, as soon as Airflow has read its file."""
+        deadline = time.monotonic() + HEALTH_SECONDS
+        while not any(one["dag_id"] == dag for one in self.call("GET", "/api/v2/dags?limit=100")["dags"]):
+            if time.monotonic() > deadline:
+                raise BenchError(f"Airflow doesn't list the DAG {dag}")
+            time.sleep(0.5)
+        self.call("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
+
+    def run_seconds(self, dag: str) -> float:
+        """How long a run takes, from the request until it is told that the run has ended."""
+        begun = time.perf_counter()
+        name = self.call("POST", f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None, "conf": {}})["dag_run_id"]
+        while (state := self.call("GET", f"/api/v2/dags/{dag}/dagRuns/{name}")["state"]) not in {"success", "failed"}:
+            time.sleep(0.03)
+        if state == "failed":
+            raise BenchError(f"a run of the DAG {dag} failed")
+        return time.perf_counter() - begun

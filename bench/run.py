@@ -52,6 +52,9 @@ MEASUREMENTS: dict[int, Callable[[Bench], Row]] = {
     10: containers.measure_start,
     11: containers.measure_nothing_to_do,
     13: containers.measure_sizes,
+    14: stack.measure_clone,
+    15: stack.measure_status,
+    16: stack.measure_scheduler,
 }
 
 
@@ -117,7 +120,7 @@ def wanted_numbers(text: str) -> set[int]:
 def main() -> int:
     """Measures, prints, and keeps the results of a whole run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=wanted_numbers, metavar="N[,N]", help="these of the measurements 1 to 13")
+    parser.add_argument("--only", type=wanted_numbers, metavar="N[,N]", help="these of the measurements 1 to 16")
     parser.add_argument("--peer-role", type=Path, metavar="DIR", help="a copy of the role that 7 is compared with")
     given = parser.parse_args()
     only: set[int] | None = given.only

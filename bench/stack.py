@@ -22,19 +22,22 @@ from bench.measure import (
     Bench,
     BenchError,
     Row,
+    Sample,
     idle_row,
     idle_seconds,
     ratio_row,
+    run,
     seconds,
     turns,
     yes_no,
 )
-from bench.processes import Program, family, free_port, is_healthy, memory, wait_for_health
+from bench.processes import Airflow, Program, family, free_port, is_healthy, memory, wait_for_health
 
 PEER = "gaiaflow==0.0.3"
 HELP_ROUNDS, START_ROUNDS, PARSE_ROUNDS = 15, 3, 9
+CLONE_ROUNDS, STATUS_ROUNDS, DAG_ROUNDS = 2, 9, 9
 TASKS = 100
-REST_SECONDS = 60
+REST_SECONDS, SETTLING_SECONDS = 60, 20
 AIRFLOW_PORT, MLFLOW_PORT = 8080, 5000
 AIRFLOW_HEALTH = "/api/v2/monitor/health"
 AIRFLOW_PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
@@ -53,7 +56,13 @@ NOTES = f"""\
   `airflow standalone`, `mlflow server`, `weed mini` and `jupyter lab` of the same environments, all at once, with
   their defaults but for telemetry (off) and SeaweedFS's address (loopback).
 - 6: {PARSE_ROUNDS} rounds of a new interpreter that runs the file in Airflow's environment, {TASKS} tasks each,
-  imports included."""
+  imports included.
+- 14: {CLONE_ROUNDS} rounds of the first `gaiaflow-setup --version` in a new clone, without a uv cache. The floor is
+  what one would type, without a cache either: `python -m venv`, `pip install uv`, `uv pip install` of the whole lock
+  file.
+- 15: {STATUS_ROUNDS} rounds, with everything running. The peer asks the same of the same services, through Ansible.
+- 16: processor time of the scheduler and its workers over {REST_SECONDS} s at rest, and then the median of
+  {DAG_ROUNDS} runs of a DAG of two tasks that do nothing, from the request by REST until its end is told."""
 
 
 # ---- Peers
@@ -253,3 +262,98 @@ def measure_parse(bench: Bench) -> Row:
         lambda: seconds([python, str(plain)], environment),
     )
     return ratio_row(6, f"a DAG file of {TASKS} `task_factory` tasks", samples, f"{TASKS} PythonOperators", 1.1)
+
+
+def measure_clone(bench: Bench) -> Row:
+    """A clone's first command, against installing its lock file by hand."""
+
+    def ours() -> float:
+        clone = bench.root / "clone"
+        shutil.rmtree(clone, ignore_errors=True)
+        run(["git", "clone", "--quiet", str(CHECKOUT), str(clone)], bench.environment)
+        return seconds([str(clone / "gaiaflow-setup"), "--version"], bench.environment)
+
+    def by_hand() -> float:
+        directory = bench.root / "by-hand"
+        shutil.rmtree(directory, ignore_errors=True)
+        environment = {**bench.environment, "UV_CACHE_DIR": str(directory / "cache")}
+        python, lock = str(directory / "venv/bin/python"), str(CHECKOUT / "requirements/cli.txt")
+        uv = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "uv"]
+        install = [f"{directory}/venv/bin/uv", "pip", "install", "--quiet", "--require-hashes", "--compile-bytecode"]
+        steps = (
+            [sys.executable, "-m", "venv", str(directory / "venv")],
+            uv,
+            [*install, "--python", python, "-r", lock],
+        )
+        return sum(seconds(step, environment) for step in steps)
+
+    taken, other = turns(CLONE_ROUNDS, ours, by_hand)
+    ratio, against = taken.median / other.median, f"the same lock file with pip and uv: {other}"
+    return Row(
+        14, "a clone's first command", str(taken), against, f"{ratio:.2f}", "under 12 s", yes_no(taken.median < 12)
+    )
+
+
+def measure_status(bench: Bench) -> Row:
+    """`status`, against its playbook."""
+    bench.need_stack()
+    bench.native.setup("mlops", "--start")
+    ours, other = turns(
+        STATUS_ROUNDS,
+        lambda: bench.native.setup("status").seconds,
+        lambda: bench.native.setup("status", "-e", "asked=anew").seconds,
+    )
+    against, met = f"its playbook: {other}", yes_no(ours.median < 0.4)
+    return Row(15, "`status`", str(ours), against, f"{ours.median / other.median:.2f}", "under 0.4 s", met)
+
+
+def processor_seconds(bench: Bench, service: str) -> float:
+    """Processor time that a service's processes have used."""
+    total = 0.0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            variables = process.environ()
+            own = variables.get("GAIAFLOW_INSTANCE_DIRECTORY") == str(bench.native.directory)
+            if own and variables.get("GAIAFLOW_SERVICE") == service:
+                used = process.cpu_times()
+                total += used.user + used.system
+    return total
+
+
+def idle_share(bench: Bench) -> float:
+    """The part of a core, in percent, that the scheduler uses while nothing is to be done."""
+    before, begun = processor_seconds(bench, "airflow-scheduler"), time.perf_counter()
+    time.sleep(REST_SECONDS)
+    used = processor_seconds(bench, "airflow-scheduler") - before
+    return 100 * used / (time.perf_counter() - begun)
+
+
+TWO_TASKS = """from airflow.providers.standard.operators.python import PythonOperator
+from airflow.sdk import DAG
+
+with DAG("bench_two_tasks", schedule=None):
+    PythonOperator(task_id="a", python_callable=print) >> PythonOperator(task_id="b", python_callable=print)
+"""
+
+
+def two_task_seconds(bench: Bench) -> float:
+    """The median time of a DAG of two tasks, from the request for a run until its end."""
+    file = next((bench.project / "dags").glob("*_dags")) / "bench_two_tasks.py"
+    file.write_text(TWO_TASKS)
+    try:
+        airflow = Airflow(bench.native.read("instance.json")["urls"]["airflow"], bench.native.read("credentials.json"))
+        airflow.unpause("bench_two_tasks")
+        return Sample(tuple(airflow.run_seconds("bench_two_tasks") for _ in range(DAG_ROUNDS))).median
+    finally:
+        file.unlink()
+
+
+def measure_scheduler(bench: Bench) -> Row:
+    """The scheduler at rest, and a short DAG; less of the one is more of the other."""
+    bench.need_stack()
+    bench.native.setup("mlops", "--start")
+    time.sleep(SETTLING_SECONDS)
+    share, dag = idle_share(bench), two_task_seconds(bench)
+    what = "the scheduler at rest, and a DAG of two tasks"
+    met = yes_no(share <= 4 and dag < 2)
+    return Row(16, what, f"{share:.1f} % of a core, {dag:.2f} s", "no peer", "", "at most 4 %, under 2 s", met)
