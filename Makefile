@@ -27,7 +27,7 @@ help: ## list the targets
 	done
 
 test: $(READY) ## prove the product: linters, unit tests, the real stack with its example and a web page (3 to 6 minutes)
-	@$(hand_over_pip_settings); python tests/run.py lint,unit first-hour
+	@$(hand_over_pip_settings); python tests/run.py lint unit first-hour
 
 test-all: ## everything but Molecule, the slow suites too (half an hour); .ci/run prepares a machine for it
 	@failed=0; \
