@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +271,9 @@ def make(environment: Environment, uv: Uv, telling: Telling) -> None:
     Raises:
         Failed: uv failed; nothing of the environment is left.
     """
+    if (environment.directory / COMPLETE).exists():
+        # It was whole once. Its files are links into uv's cache, so what changed one of them changed the cache's, too.
+        uv = replace(uv, environment={**uv.environment, "UV_NO_CACHE": "1"})
     shutil.rmtree(environment.directory, ignore_errors=True)
     try:
         fill(environment, uv, telling)

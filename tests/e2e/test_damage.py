@@ -228,6 +228,14 @@ def test_damage_is_told_and_repaired(stack: Stack, trained: str, row: Row) -> No
     assert Airflow(stack).end_state("wine_project_example", trained) == "success", "what was there is still there"
 
 
+def test_an_emptied_file_has_its_content_again(stack: Stack) -> None:
+    path = next(environment(stack, "base").glob("lib/python*/site-packages/supervisor/events.py"))
+    before = path.read_bytes()
+    path.write_text("")  # uv's cache has the same file by another link
+    stack.run("mlops", "--start")
+    assert path.read_bytes() == before
+
+
 def test_nothing_is_left_to_repair(stack: Stack) -> None:
     assert SUMMARY.search(stack.run("mlops", "--start").stdout)[2] == "0"  # type: ignore[index]
 

@@ -132,6 +132,9 @@ def test_nothing_to_do_is_no_change(built: Built) -> None:
 
 
 def test_changed_code_is_all_that_is_built_again(built: Built) -> None:
+    # From the cache, too: the first build was one without, and a cache may hold layers of builds before that.
+    built.change("# changed for the first time")
+    assert told(built.images("--json")) == (IMAGE, 1)
     before = layers()
     built.change("def number() -> int:\n    return 7")
     done = built.images("--json")
