@@ -12,7 +12,7 @@ from gaiaflow_py import runner, services
 from gaiaflow_py.errors import InputError, InterruptedRunError, RunError
 from gaiaflow_py.events import RunResult
 from gaiaflow_py.options import INSTANCE, SERVICES
-from gaiaflow_py.request import Action, Request, RunOptions, Stack, build_image
+from gaiaflow_py.request import Action, Cluster, ClusterAction, Request, RunOptions, Stack, build_image
 
 
 class MlopsManager:
@@ -145,6 +145,114 @@ class MlopsManager:
 
     def _change(self, action: Action, delete_volumes: bool) -> RunResult:
         return _run(self._stack.change(action, self._options, delete_volumes=delete_volumes))
+
+
+class MinikubeManager:
+    """The Kubernetes on this machine that the stack's Airflow starts pods in.
+
+    Args:
+        project: The project whose image is built; the instance's when None.
+        instance: Which instance of the stack is connected.
+        kubeconfig: The kubeconfig of a cluster in place of Minikube's.
+        context: The context in it.
+        progress: Show what runs now, on standard error.
+
+    Raises:
+        InputError: A value isn't allowed.
+    """
+
+    def __init__(
+        self,
+        project: str | Path | None = None,
+        instance: str = "default",
+        kubeconfig: str | Path | None = None,
+        context: str | None = None,
+        *,
+        progress: bool = False,
+    ) -> None:
+        path = Path(project).expanduser().absolute() if project is not None else None
+        _check(path, instance, (), None)
+        file = Path(kubeconfig).expanduser().absolute() if kubeconfig is not None else None
+        if file is not None and not file.is_file():
+            raise InputError(f"The kubeconfig '{file}' doesn't exist.")
+        self._cluster = Cluster(instance, path, file, context)
+        self._options = RunOptions(progress=progress)
+
+    def start(self, *, force_new: bool = False) -> RunResult:
+        """Start the cluster, connect the stack with it, and put the project's image into it.
+
+        Args:
+            force_new: Delete the profile first, with all that is in it. Nobody is asked.
+
+        Raises:
+            RunError: It failed.
+            BusyError: Another run works on the same instance.
+        """
+        return _run(self._cluster.change("start", self._options, force_new=force_new))
+
+    def stop(self) -> RunResult:
+        """Stop the cluster; what is in it stays.
+
+        Raises:
+            RunError: It failed.
+        """
+        return self._change("stop")
+
+    def restart(self) -> RunResult:
+        """Stop the cluster and start it again.
+
+        Raises:
+            RunError: It failed.
+        """
+        return self._change("restart")
+
+    def delete(self) -> RunResult:
+        """Delete the cluster with all that is in it. Nobody is asked.
+
+        Raises:
+            RunError: It failed.
+        """
+        return self._change("delete")
+
+    def build_image(self) -> RunResult:
+        """Build the project's image, and push it to where the cluster pulls from.
+
+        Raises:
+            RunError: It failed.
+        """
+        return self._change("build-only")
+
+    def create_config(self) -> RunResult:
+        """Write the kubeconfig that Airflow uses.
+
+        Raises:
+            RunError: It failed.
+        """
+        return self._change("create-config-only")
+
+    def create_secrets(self) -> RunResult:
+        """Make the secrets that the project declares.
+
+        Raises:
+            RunError: It failed.
+        """
+        return self._change("create-secrets")
+
+    @classmethod
+    def main(cls, argv: Sequence[str] | None = None, *, project: str | Path) -> NoReturn:
+        """Do what `gaiaflow-setup cluster` does, for one project, and exit with its exit code.
+
+        Args:
+            argv: The options; the process's own when None.
+            project: The project whose image and secrets are meant, unless the options name another.
+        """
+        from gaiaflow_py.cli import run
+
+        arguments = sys.argv[1:] if argv is None else argv
+        sys.exit(run(["cluster", "--project", str(project), *arguments]))
+
+    def _change(self, action: ClusterAction) -> RunResult:
+        return _run(self._cluster.change(action, self._options))
 
 
 def _run(request: Request) -> RunResult:

@@ -11,6 +11,19 @@ from typing import Any, Literal
 Action = Literal["start", "stop", "restart", "export-compose"]
 """What can be done to a stack."""
 
+ClusterAction = Literal["start", "stop", "restart", "delete", "build-only", "create-config-only", "create-secrets"]
+"""What can be done to the cluster."""
+
+CLUSTER_STATES: Mapping[ClusterAction, str] = {
+    "start": "started",
+    "stop": "stopped",
+    "restart": "restarted",
+    "delete": "absent",
+    "build-only": "built",
+    "create-config-only": "configured",
+    "create-secrets": "declared",
+}
+
 STATES: Mapping[Action, str] = {
     "start": "started",
     "stop": "stopped",
@@ -185,3 +198,48 @@ def build_image(project: Path, options: RunOptions, *, always: bool = False, cac
     """
     variables = {"project_image_project": str(project), "project_image_always": always, "project_image_cache": cache}
     return Request("images", "images", variables, options)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster, as far as the user said something about it.
+
+    Attributes:
+        instance: The instance of the stack that is connected, or None for the default one.
+        project: The project whose image and secrets are meant; the instance's when None.
+        kubeconfig: The kubeconfig of a cluster in place of Minikube's.
+        context: The context in it.
+    """
+
+    instance: str | None = None
+    project: Path | None = None
+    kubeconfig: Path | None = None
+    context: str | None = None
+
+    def change(self, action: ClusterAction, options: RunOptions, *, force_new: bool = False) -> Request:
+        """Return the request that does something to the cluster.
+
+        Args:
+            action: What to do.
+            options: How to run it.
+            force_new: Delete a Minikube profile first.
+        """
+        said = {
+            "cluster_instance": self.instance,
+            "cluster_project": str(self.project) if self.project else None,
+            "cluster_kubeconfig": str(self.kubeconfig) if self.kubeconfig else None,
+            "cluster_context": self.context,
+            "cluster_force_new": force_new,
+        }
+        variables = {name: value for name, value in said.items() if value} | {"cluster_state": CLUSTER_STATES[action]}
+        return Request("cluster", self._typed(action), variables, options, (self.instance or "default",))
+
+    def _typed(self, action: ClusterAction) -> str:
+        said = {
+            "--instance": self.instance,
+            "--project": self.project,
+            "--kubeconfig": self.kubeconfig,
+            "--context": self.context,
+        }
+        words = [str(word) for option, value in said.items() if value for word in (option, value)]
+        return " ".join([f"cluster --{action}", *map(shlex.quote, words)])

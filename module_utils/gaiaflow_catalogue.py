@@ -31,8 +31,10 @@ def expand(services: dict[str, Any], bases: dict[str, Any], runtime: str) -> dic
     expanded = {}
     for name, entry in services.items():
         base = bases[entry["base"]] if "base" in entry else {}
+        if entry.get("only", runtime) != runtime:
+            continue
         complete = combine(base, entry, base.get(runtime, {}), entry.get(runtime, {}))
-        expanded[name] = {key: value for key, value in complete.items() if key not in {"base", *RUNTIMES}}
+        expanded[name] = {key: value for key, value in complete.items() if key not in {"base", "only", *RUNTIMES}}
     for entry in expanded.values():
         needed = entry.get("needs", [])
         entry["waits_for"] = [[host(one, runtime), int(expanded[one]["port"])] for one in needed]

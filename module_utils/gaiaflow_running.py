@@ -13,6 +13,7 @@ from ansible.module_utils.gaiaflow import read_json, s3_keys
 from ansible.module_utils.gaiaflow_container import prefix_of
 from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, EngineError, own_socket
 from ansible.module_utils.gaiaflow_health import answers
+from ansible.module_utils.gaiaflow_kubernetes import cluster_row
 from ansible.module_utils.gaiaflow_record import kept_record
 
 # Not services.json, from which the native runtime may still be running.
@@ -98,7 +99,7 @@ def status(stack: Containers) -> list[dict[str, Any]]:
     """What a user sees of each service."""
     names = list(stack.entries)
     present = stack.inspect(names)
-    return parallel(lambda name: row(stack, name, present.get(name)), names)
+    return parallel(lambda name: row(stack, name, present.get(name)), names) + cluster_row(stack.directory)
 
 
 def row(stack: Containers, name: str, found: dict[str, Any] | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, SERVICE_VARIABLE, read_json, s3_keys
 from ansible.module_utils.gaiaflow_engine import SocketConnection
 from ansible.module_utils.gaiaflow_health import answers, tasks_begin
+from ansible.module_utils.gaiaflow_kubernetes import cluster_row
 
 ANSWER_S = 60.0
 UP_STATES = {"STARTING", "RUNNING"}
@@ -219,4 +220,4 @@ def status(stack: Supervised) -> list[dict[str, Any]]:
                 "memory_bytes": proportional_memory(process["pid"], children) if up else 0,
             }
         )
-    return rows
+    return rows + cluster_row(stack.directory)

@@ -28,6 +28,7 @@ SERVICES = {
     "mlflow",
     "minio",
     "jupyter",
+    "cluster-forwarder",
 }
 PACKAGE = "wine_project"
 SUMMARY = re.compile(r"^ok=(\d+) changed=(\d+) deferred=(\d+) failed=(\d+)$", re.MULTILINE)

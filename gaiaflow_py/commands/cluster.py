@@ -1,0 +1,108 @@
+"""`gaiaflow-setup cluster`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gaiaflow_py import options as opts
+from gaiaflow_py.commands import _run
+
+if TYPE_CHECKING:
+    from gaiaflow_py.request import ClusterAction, RunOptions
+
+
+def _action(given: dict[ClusterAction, bool]) -> ClusterAction:
+    wanted = [action for action, is_given in given.items() if is_given]
+    if len(wanted) != 1:
+        got = " and ".join(f"--{action}" for action in wanted) or "none"
+        raise click.UsageError(f"Give exactly one of {', '.join(f'--{action}' for action in given)} (got {got}).")
+    return wanted[0]
+
+
+def _check(action: ClusterAction, kubeconfig: str | None, context: str | None, *, force_new: bool) -> None:
+    if force_new and action not in ("start", "restart"):
+        raise click.UsageError("--force-new says how a cluster is started: it goes with --start and --restart only.")
+    if (kubeconfig is None) != (context is None):
+        raise click.UsageError(
+            "--kubeconfig and --context go together: the file of a cluster, and which of its contexts."
+        )
+    if kubeconfig and (action in ("stop", "delete", "restart") or force_new):
+        raise click.UsageError(
+            "A cluster that --kubeconfig names is somebody else's: it is neither stopped nor deleted."
+        )
+
+
+@opts.command(
+    "cluster",
+    "cluster --start",
+    "cluster --build-only",
+    "cluster --restart",
+    "cluster --start --kubeconfig ~/.kube/config --context team",
+    "cluster --start -e cluster_memory_mb=8192 -e cluster_cpus=4",
+    "cluster --delete",
+)
+@click.option("--start", is_flag=True, help="Start Kubernetes, and connect the stack with it.")
+@click.option("-s", "--stop", is_flag=True, help="Stop it; what is in it stays.")
+@click.option("-r", "--restart", is_flag=True, help="Stop it and start it again.")
+@click.option("--delete", is_flag=True, help="Delete it with all that is in it (asks).")
+@click.option("--build-only", is_flag=True, help="Only build the project's image, and put it where pods find it.")
+@click.option("--create-config-only", is_flag=True, help="Only write the kubeconfig that Airflow uses.")
+@click.option("--create-secrets", is_flag=True, help="Only make the secrets that the project declares.")
+@click.option("--force-new", is_flag=True, help="Delete the Minikube profile first, with all that is in it (asks).")
+@click.option(
+    "--kubeconfig",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Use a cluster that is there already, in place of Minikube.",
+)
+@click.option("--context", metavar="NAME", help="The context in that file.")
+@opts.yes_option
+@opts.project_option("The project whose image is built.  [default: the instance's]")
+@opts.instance_option
+@opts.run_options(short_verbose=False)
+def command(
+    *,
+    options: RunOptions,
+    start: bool,
+    stop: bool,
+    restart: bool,
+    delete: bool,
+    build_only: bool,
+    create_config_only: bool,
+    create_secrets: bool,
+    force_new: bool,
+    kubeconfig: str | None,
+    context: str | None,
+    yes: bool,
+    project: str | None,
+    instance: str | None,
+) -> int:
+    """Start, stop or restart Kubernetes on this machine, and connect the stack with it.
+
+    A start makes the Minikube profile `airflow`, the registry that images get to it by, the account that Airflow uses,
+    and the project's image. Tasks of a DAG run there as pods when GAIAFLOW_ENV is prod_local. `status` shows it with
+    the services.
+    """
+    from gaiaflow_py.request import Cluster
+
+    action = _action(
+        {
+            "start": start,
+            "stop": stop,
+            "restart": restart,
+            "delete": delete,
+            "build-only": build_only,
+            "create-config-only": create_config_only,
+            "create-secrets": create_secrets,
+        }
+    )
+    _check(action, kubeconfig, context, force_new=force_new)
+    path = _run.project_path(project, local=options.inventory is None, state="exists")
+    if (action == "delete" or force_new) and not options.check:
+        loss = "This deletes the Minikube profile with its pods, and every secret that was made in it."
+        _run.confirm(loss, yes=yes, as_json=options.json)
+    file = Path(kubeconfig).expanduser().absolute() if kubeconfig else None
+    return _run.run(Cluster(instance, path, file, context).change(action, options, force_new=force_new))

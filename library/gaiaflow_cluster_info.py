@@ -1,0 +1,494 @@
+#!/usr/bin/python
+"""Ansible module: how the cluster is, and what is missing of what a start makes."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gaiaflow_cluster_info
+short_description: Say how a Minikube profile or another cluster is, and what is missing
+description:
+  - Reads only. Looks at Minikube, the Docker engine, the API server, and what an instance is connected with.
+options:
+  profile:
+    description: The Minikube profile; empty for a cluster that isn't Minikube's.
+    type: str
+    default: ""
+  admin_kubeconfig:
+    description: The kubeconfig of whoever may change the cluster.
+    type: path
+    required: true
+  context:
+    description: The context in it.
+    type: str
+    default: ""
+  namespace:
+    description: The namespace of the instance's pods.
+    type: str
+    required: true
+  connection:
+    description: The directory of what the instance is connected with; empty where there is no instance.
+    type: path
+    default: ""
+  definition:
+    description: The digest of what a start would make.
+    type: str
+    default: ""
+  cpus:
+    description: The node's processors.
+    type: int
+    required: true
+  memory_mb:
+    description: The node's memory in MB.
+    type: int
+    required: true
+  registry:
+    description: The name of the registry's container.
+    type: str
+    default: ""
+  registry_port:
+    description: The port of the registry on this machine.
+    type: int
+    default: 0
+  hosts_file:
+    description: The file in the node that leads to the registry.
+    type: str
+    default: ""
+  will_start:
+    description: Whether the cluster is to be started, so that the machine must have what it needs.
+    type: bool
+    default: false
+  force_new:
+    description: Whether a broken profile is to be made anew.
+    type: bool
+    default: false
+"""
+
+RETURN = r"""
+state:
+  description: absent, stopped, running or broken.
+  returned: always
+  type: str
+problem:
+  description: What is wrong, or nothing.
+  returned: always
+  type: str
+ready:
+  description: Whether a pod can be made.
+  returned: always
+  type: bool
+connected:
+  description: Whether the instance is connected with this cluster as a start would do it.
+  returned: always
+  type: bool
+registry_exists:
+  description: Whether there is a container of the registry.
+  returned: always
+  type: bool
+registry_ready:
+  description: Whether the registry runs, and the node finds it.
+  returned: always
+  type: bool
+registry_address:
+  description: The registry's address in the node's network.
+  returned: always
+  type: str
+gateway:
+  description: The address of this machine in the node's network.
+  returned: always
+  type: str
+subnet:
+  description: The node's network.
+  returned: always
+  type: str
+server:
+  description: The API server's address.
+  returned: always
+  type: str
+images:
+  description: The images that were pushed, and what they are called in the cluster.
+  returned: always
+  type: dict
+image_ids:
+  description: The ids of those images on this machine.
+  returned: always
+  type: dict
+engine:
+  description: The Docker engine's address.
+  returned: always
+  type: str
+minikube:
+  description: The program.
+  returned: always
+  type: str
+is_root:
+  description: Whether Minikube would run as root.
+  returned: always
+  type: bool
+"""
+
+import ipaddress
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gaiaflow import read_whole
+from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, EngineError, own_socket
+from ansible.module_utils.gaiaflow_kubernetes import Access, Unusable, read_kubeconfig
+from ansible.module_utils.gaiaflow_kubernetes import Refused as ApiRefused
+from ansible.module_utils.gaiaflow_machine import memory_mb
+
+PROFILE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+LEAST_MEMORY_MB, LEAST_CPUS, LEAST_DISK_MB = 1800, 2, 3000
+FULL_PERCENT = 85
+STATUS_S = 60
+READY_S = 60.0
+REPAIR = "gaiaflow-setup cluster --start --force-new makes it anew, without what is in it."
+
+
+class Refused(Exception):
+    """Something that a user has to change; carries what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+# ---- Minikube and its node
+
+
+def find_minikube() -> str:
+    """Return the program."""
+    found = shutil.which(
+        "minikube", path=os.pathsep.join((os.environ.get("PATH", ""), str(Path.home() / ".local/bin")))
+    )
+    if not found:
+        raise Refused("Minikube isn't installed.", "Install it: gaiaflow-setup workstation.")
+    return found
+
+
+def ask_minikube(minikube: str, profile: str, kubeconfig: str) -> dict[str, Any]:
+    """Return what `minikube status` says of a profile; nothing where there is no profile."""
+    command = [minikube, "status", f"--profile={profile}", "--output=json"]
+    environment = {**os.environ, "KUBECONFIG": kubeconfig}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=STATUS_S)
+    except subprocess.TimeoutExpired:
+        raise Refused(f"`minikube status` of profile '{profile}' didn't end within {STATUS_S} s.", REPAIR) from None
+    for line in done.stdout.splitlines():
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(said, list):
+            said = said[0]
+        if "Host" in said:
+            return dict(said)
+    return {}
+
+
+def profile_directory(profile: str) -> Path:
+    """Return where Minikube keeps a profile."""
+    home = Path(os.environ.get("MINIKUBE_HOME") or Path.home())
+    return (home if home.name == ".minikube" else home / ".minikube") / "profiles" / profile
+
+
+def node_of(engine: Engine, profile: str) -> dict[str, Any]:
+    """Return the node's container; nothing where there is none."""
+    try:
+        return dict(engine.get(f"/containers/{profile}/json"))
+    except EngineError as error:
+        if error.status == 404:
+            return {}
+        raise
+
+
+def volume_exists(engine: Engine, name: str) -> bool:
+    """Return whether there is a volume of that name."""
+    try:
+        return bool(engine.get(f"/volumes/{name}"))
+    except EngineError:
+        return False
+
+
+def state_of_profile(engine: Engine, minikube: str, profile: str, kubeconfig: str) -> tuple[str, str]:
+    """Return how a profile is, and what is wrong with it. Minikube's exit codes don't tell."""
+    directory = profile_directory(profile)
+    kept = read_whole(directory / "config.json")
+    node = node_of(engine, profile)
+    if not directory.exists():
+        if node:
+            return "broken", f"there is a container '{profile}', but no profile of Minikube's to which it belongs"
+        return "absent", ""
+    if not kept:
+        return "broken", f"{directory / 'config.json'} isn't what Minikube has written"
+    if kept.get("Driver", "docker") != "docker":
+        return "broken", f"it is made with the driver {kept['Driver']}"
+    if not node:
+        if volume_exists(engine, profile):
+            return "stopped", "the node's container is gone; it is made anew from its volume, with all that is in it"
+        return "broken", "the node's container and its volume are gone, with all that was in the cluster"
+    if not node["State"]["Running"]:
+        return "stopped", ""
+    if node["State"].get("Paused"):
+        return "broken", f"the node's container is paused (docker unpause {profile})"
+    said = ask_minikube(minikube, profile, kubeconfig)
+    parts = {part: said.get(part, "unknown") for part in ("Host", "Kubelet", "APIServer", "Kubeconfig")}
+    wrong = [f"{part} is {how}" for part, how in parts.items() if how not in ("Running", "Configured")]
+    return ("stopped", "not everything in it runs: " + ", ".join(wrong)) if wrong else ("running", "")
+
+
+def network_of(engine: Engine, profile: str) -> dict[str, str]:
+    """Return the gateway and subnet of a profile's network, and the address in it that the registry has."""
+    try:
+        found = engine.get(f"/networks/{profile}")["IPAM"]["Config"][0]
+    except (EngineError, IndexError, KeyError):
+        return {"gateway": "", "subnet": "", "registry_address": ""}
+    network = ipaddress.ip_network(found["Subnet"])
+    gateway = found.get("Gateway") or str(network[1])
+    return {"gateway": gateway, "subnet": str(network), "registry_address": str(network[-2])}
+
+
+# ---- The machine
+
+
+def wish(variable: str, value: int) -> int:
+    """Return what Minikube would take: its own variable comes first."""
+    given = os.environ.get(variable, "").lower().removesuffix("mb").removesuffix("m")
+    return int(given) if given.isdigit() else value
+
+
+def check_machine(cpus: int, memory: int, root: str) -> None:
+    """Refuse a node that this machine can't have."""
+    cpus, memory = wish("MINIKUBE_CPUS", cpus), wish("MINIKUBE_MEMORY", memory)
+    has_cpus, has_memory = len(os.sched_getaffinity(0)), memory_mb()
+    if cpus < LEAST_CPUS:
+        raise Refused(f"cluster_cpus is {cpus}; Kubernetes needs {LEAST_CPUS}.", "Give it more: -e cluster_cpus=2.")
+    if memory < LEAST_MEMORY_MB:
+        raise Refused(
+            f"cluster_memory_mb is {memory}; Kubernetes needs {LEAST_MEMORY_MB}.",
+            "Give it more: -e cluster_memory_mb=4096.",
+        )
+    if cpus > has_cpus:
+        raise Refused(
+            f"cluster_cpus is {cpus}, and this machine has {has_cpus}.", f"Give it less: -e cluster_cpus={has_cpus}."
+        )
+    if has_memory is not None and memory > has_memory:
+        raise Refused(
+            f"cluster_memory_mb is {memory}, and this machine has {has_memory}.",
+            f"Give it less: -e cluster_memory_mb={max(LEAST_MEMORY_MB, has_memory // 2)}.",
+        )
+    free = shutil.disk_usage(root).free // 2**20 if Path(root).exists() else LEAST_DISK_MB
+    if free < LEAST_DISK_MB:
+        raise Refused(
+            f"On the Docker engine's disk {free} MB are free; {LEAST_DISK_MB} are needed.", "docker system prune"
+        )
+
+
+def disk_note(root: str) -> list[str]:
+    """Return a warning where the engine's disk is so full that Kubernetes may evict pods."""
+    if not Path(root).exists():
+        return []
+    used = shutil.disk_usage(root)
+    percent = 100 - 100 * used.free // used.total
+    if percent < FULL_PERCENT:
+        return []
+    return [f"The Docker engine's disk is {percent} % full: Kubernetes may refuse or evict pods (docker system df)."]
+
+
+# ---- What a start makes
+
+
+def is_ready(access: Access | None, namespace: str) -> bool:
+    """Return whether a pod can be made: the API server, the node and the namespace's account are there."""
+    if access is None or access.by_program:
+        return access is not None
+    try:
+        access.get("/readyz")
+        nodes = access.get("/api/v1/nodes")["items"]
+        access.get("/api/v1/namespaces/default/serviceaccounts/default")
+        return any(
+            one["type"] == "Ready" and one["status"] == "True" for node in nodes for one in node["status"]["conditions"]
+        )
+    except (OSError, KeyError, TypeError):
+        return False
+
+
+def await_ready(access: Access | None, namespace: str, seconds: float) -> bool:
+    """Return whether a pod can be made, after a while at the latest."""
+    deadline = time.monotonic() + seconds
+    while not is_ready(access, namespace):
+        if access is None or time.monotonic() > deadline:
+            return False
+        time.sleep(0.3)
+    return True
+
+
+def is_connected(admin: Access, parameters: dict[str, Any], address: str) -> bool:
+    """Return whether the account's kubeconfig works, and all that pods are given is there as it would be made."""
+    directory, namespace = Path(parameters["connection"]), urllib.parse.quote(parameters["namespace"])
+    kept = read_whole(directory / "cluster.json")
+    if admin.by_program or not kept or kept.get("definition") != parameters["definition"]:
+        return False
+    if kept.get("server") != admin.server or kept.get("forward", {}).get("address", "") != address:
+        return False
+    try:
+        own = read_kubeconfig(directory / "kubeconfig")
+        if (own.server, own.authority.strip()) != (admin.server, admin.authority.strip()):
+            return False
+        own.get(f"/api/v1/namespaces/{namespace}/pods?limit=1")
+        marked = f"?labelSelector=gaiaflow%2Fdefinition%3D{parameters['definition']}"
+        secrets = admin.get(f"/api/v1/namespaces/{namespace}/secrets{marked}")["items"]
+        roles = admin.get(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles{marked}")["items"]
+        return len(secrets) == 2 and len(roles) == 1
+    except (OSError, Unusable, KeyError, TypeError):
+        return False
+
+
+def registry_state(engine: Engine, parameters: dict[str, Any], node: dict[str, Any], address: str) -> tuple[bool, bool]:
+    """Return whether the registry's container exists, and whether it runs where the node finds it."""
+    name, profile = parameters["registry"], parameters["profile"]
+    found = node_of(engine, name)
+    if not found:
+        return False, False
+    attached = found["NetworkSettings"]["Networks"].get(profile) or {}
+    if not found["State"]["Running"] or attached.get("IPAddress") != address or not node:
+        return True, False
+    bindings = found["HostConfig"].get("PortBindings") or {}
+    if {one["HostPort"] for each in bindings.values() for one in each or ()} != {str(parameters["registry_port"])}:
+        return True, False
+    try:
+        engine.read(f"/containers/{profile}/archive?path={urllib.parse.quote(parameters['hosts_file'])}")
+    except OSError:
+        return True, False
+    return True, True
+
+
+# ---- The module
+
+
+def own_engine() -> Engine:
+    """Return this machine's engine, if it answers."""
+    try:
+        engine = Engine(own_socket(), timeout=30)
+        engine.get("/version")
+        return engine
+    except EngineElsewhere as error:
+        raise Refused(f"{error}.", "Unset DOCKER_HOST, or run this on that machine.") from error
+    except PermissionError:
+        raise Refused(
+            "This user may not use the Docker engine.", "Run `sudo usermod -aG docker $USER`, and log in again."
+        ) from None
+    except OSError as error:
+        raise Refused(
+            f"No Docker engine answers ({error}).", "Install or start one: gaiaflow-setup workstation."
+        ) from error
+
+
+def admin_access(parameters: dict[str, Any]) -> Access | None:
+    """Return how an administrator reaches the cluster; None where Minikube hasn't written it yet."""
+    file = Path(parameters["admin_kubeconfig"])
+    if parameters["profile"] and not file.exists():
+        return None
+    try:
+        return read_kubeconfig(file, parameters["context"])
+    except Unusable as error:
+        if parameters["profile"]:
+            return None
+        raise Refused(
+            str(error), "Name a kubeconfig and one of its contexts: --kubeconfig FILE --context NAME."
+        ) from error
+
+
+def examine_minikube(parameters: dict[str, Any], engine: Engine) -> dict[str, Any]:
+    """Return how a Minikube profile is."""
+    profile = parameters["profile"]
+    if not PROFILE.fullmatch(profile):
+        raise Refused(f"'{profile}' is no profile's name.", "Use letters a-z, digits and hyphens between them.")
+    minikube = find_minikube()
+    state, problem = state_of_profile(engine, minikube, profile, parameters["admin_kubeconfig"])
+    root = str(engine.get("/info").get("DockerRootDir", ""))
+    notes = disk_note(root)
+    if parameters["will_start"] and state != "running":
+        check_machine(parameters["cpus"], parameters["memory_mb"], root)
+        if state == "broken" and not parameters["force_new"]:
+            raise Refused(f"Minikube's profile '{profile}' is broken: {problem}.", REPAIR)
+        notes += [f"Minikube's profile '{profile}': {problem}."] * bool(problem)
+    network = network_of(engine, profile)
+    exists, ready = registry_state(engine, parameters, node_of(engine, profile), network["registry_address"])
+    found = {"state": state, "problem": problem, "minikube": minikube, "notes": notes}
+    return {**found, **network, "registry_exists": exists, "registry_ready": ready}
+
+
+def examine(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return how the cluster is, and what is missing."""
+    engine = own_engine()
+    found: dict[str, Any] = {
+        "state": "running",
+        "problem": "",
+        "minikube": "",
+        "gateway": "",
+        "subnet": "",
+        "notes": [],
+    }
+    found |= {"registry_address": "", "registry_exists": False, "registry_ready": True}
+    admin = admin_access(parameters)
+    if parameters["profile"]:
+        found |= examine_minikube(parameters, engine)
+    ready = found["state"] == "running" and await_ready(admin, parameters["namespace"], READY_S)
+    connected = ready and bool(parameters["connection"]) and is_connected(_known(admin), parameters, found["gateway"])
+    kept = read_whole(Path(parameters["connection"] or "/nowhere") / "cluster.json")
+    return {
+        **found,
+        "ready": ready,
+        "connected": connected,
+        "server": admin.server if admin else "",
+        "images": kept.get("images", {}),
+        "image_ids": kept.get("image_ids", {}),
+        "engine": f"unix://{engine.socket}",
+        "is_root": os.geteuid() == 0,
+    }
+
+
+def _known(access: Access | None) -> Access:
+    assert access is not None
+    return access
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "profile": {"type": "str", "default": ""},
+            "admin_kubeconfig": {"type": "path", "required": True},
+            "context": {"type": "str", "default": ""},
+            "namespace": {"type": "str", "required": True},
+            "connection": {"type": "path", "default": ""},
+            "definition": {"type": "str", "default": ""},
+            "cpus": {"type": "int", "required": True},
+            "memory_mb": {"type": "int", "required": True},
+            "registry": {"type": "str", "default": ""},
+            "registry_port": {"type": "int", "default": 0},
+            "hosts_file": {"type": "str", "default": ""},
+            "will_start": {"type": "bool", "default": False},
+            "force_new": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        found = examine(module.params)
+    except Refused as refusal:
+        module.fail_json(msg=str(refusal), hint=refusal.hint)
+    except (ApiRefused, EngineError, OSError) as error:
+        module.fail_json(msg=f"The cluster can't be examined: {error}", hint="Find out more: gaiaflow-setup doctor.")
+    module.exit_json(changed=False, **found)
+
+
+if __name__ == "__main__":
+    main()
