@@ -61,6 +61,11 @@ options:
     description: Whether a broken profile is to be made anew.
     type: bool
     default: false
+  await:
+    description: What to wait for after a start, the API server or that pods can be made.
+    type: str
+    choices: ["", api, pods]
+    default: ""
 """
 
 RETURN = r"""
@@ -134,6 +139,7 @@ import shutil
 import subprocess
 import time
 import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -305,26 +311,35 @@ def disk_note(root: str) -> list[str]:
 # ---- What a start makes
 
 
-def is_ready(access: Access | None, namespace: str) -> bool:
-    """Return whether a pod can be made: the API server, the node and the namespace's account are there."""
+def answers(access: Access | None) -> bool:
+    """Return whether the API server is there."""
     if access is None or access.by_program:
         return access is not None
     try:
         access.get("/readyz")
-        nodes = access.get("/api/v1/nodes")["items"]
+        return True
+    except OSError:
+        return False
+
+
+def takes_pods(access: Access | None) -> bool:
+    """Return whether a pod can be made: the API server, a node and the default account are there."""
+    if access is None or access.by_program:
+        return access is not None
+    try:
+        access.get("/readyz")
         access.get("/api/v1/namespaces/default/serviceaccounts/default")
-        return any(
-            one["type"] == "Ready" and one["status"] == "True" for node in nodes for one in node["status"]["conditions"]
-        )
+        conditions = [one for node in access.get("/api/v1/nodes")["items"] for one in node["status"]["conditions"]]
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
     except (OSError, KeyError, TypeError):
         return False
 
 
-def await_ready(access: Access | None, namespace: str, seconds: float) -> bool:
-    """Return whether a pod can be made, after a while at the latest."""
+def awaited(condition: Callable[[], bool], seconds: float) -> bool:
+    """Return whether a condition comes true within a while."""
     deadline = time.monotonic() + seconds
-    while not is_ready(access, namespace):
-        if access is None or time.monotonic() > deadline:
+    while not condition():
+        if time.monotonic() > deadline:
             return False
         time.sleep(0.3)
     return True
@@ -412,7 +427,9 @@ def examine_minikube(parameters: dict[str, Any], engine: Engine) -> dict[str, An
     if not PROFILE.fullmatch(profile):
         raise Refused(f"'{profile}' is no profile's name.", "Use letters a-z, digits and hyphens between them.")
     minikube = find_minikube()
-    state, problem = state_of_profile(engine, minikube, profile, parameters["admin_kubeconfig"])
+    state, problem = "running", ""  # as Minikube has said just now, if something is waited for
+    if not parameters["await"]:
+        state, problem = state_of_profile(engine, minikube, profile, parameters["admin_kubeconfig"])
     root = str(engine.get("/info").get("DockerRootDir", ""))
     notes = disk_note(root)
     if parameters["will_start"] and state != "running":
@@ -441,8 +458,15 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
     admin = admin_access(parameters)
     if parameters["profile"]:
         found |= examine_minikube(parameters, engine)
-    ready = found["state"] == "running" and await_ready(admin, parameters["namespace"], READY_S)
-    connected = ready and bool(parameters["connection"]) and is_connected(_known(admin), parameters, found["gateway"])
+    running = found["state"] == "running"
+    if parameters["await"] == "api" and not awaited(lambda: answers(admin), READY_S):
+        raise Refused("The API server doesn't answer.", "Find out more: gaiaflow-setup doctor.")
+    # A cluster that has just come up, by whoever's hand, is given a while.
+    ready = running and awaited(lambda: takes_pods(admin), 0 if parameters["await"] == "api" else READY_S)
+    if parameters["await"] == "pods" and not ready:
+        raise Refused("The node isn't ready to take pods.", "Find out more: gaiaflow-setup doctor.")
+    connects = running and bool(parameters["connection"]) and admin is not None
+    connected = connects and is_connected(_known(admin), parameters, found["gateway"])
     kept = read_whole(Path(parameters["connection"] or "/nowhere") / "cluster.json")
     return {
         **found,
@@ -478,6 +502,7 @@ def main() -> None:
             "hosts_file": {"type": "str", "default": ""},
             "will_start": {"type": "bool", "default": False},
             "force_new": {"type": "bool", "default": False},
+            "await": {"type": "str", "choices": ["", "api", "pods"], "default": ""},
         },
         supports_check_mode=True,
     )

@@ -52,6 +52,15 @@ args:
   description: The build's arguments.
   returned: always
   type: dict
+image_id:
+  description: The id of the image that is there, or nothing.
+  returned: always
+  type: str
+pushed_names:
+  description: What the image that is there is called in the registries it was pushed to.
+  returned: always
+  type: list
+  elements: str
 labels:
   description: The image's labels.
   returned: always
@@ -184,15 +193,15 @@ def engine_address() -> str:
         raise Refused(f"{error}.", "Unset DOCKER_HOST, or run this on that machine.") from error
 
 
-def ask_engine(engine: Engine, image: str) -> tuple[str, dict[str, str] | None]:
-    """The engine's API version, and the image's labels if it is there."""
+def ask_engine(engine: Engine, image: str) -> tuple[str, dict[str, Any]]:
+    """The engine's API version, and what it says of the image; nothing where it isn't there."""
     try:
         version = str(engine.get("/version")["ApiVersion"])
         try:
-            return version, engine.get(f"/images/{image}/json")["Config"]["Labels"] or {}
+            return version, dict(engine.get(f"/images/{image}/json"))
         except EngineError as error:
             if error.status == 404:
-                return version, None
+                return version, {}
             raise
     except EngineError as error:
         raise Refused(str(error), "Find out more: gaiaflow-setup doctor.") from error
@@ -217,14 +226,17 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
     image = image_name(name, package.name, version)
     digest = content_digest(project, parameters["base"])
     address = engine_address()
-    api, labels = ask_engine(Engine(address.removeprefix("unix://")), image)
-    build = parameters["always"] or (labels or {}).get(DIGEST) != digest
+    api, there = ask_engine(Engine(address.removeprefix("unix://")), image)
+    labels = (there.get("Config") or {}).get("Labels") or {}
+    build = parameters["always"] or labels.get(DIGEST) != digest
     index = package_index(parameters["index"]) if build else {}
     return {
         "project_image": image,
         "build": build,
         "builder": "buildkit" if has_buildkit(api) else "api",
         "engine": address,
+        "image_id": there.get("Id", ""),
+        "pushed_names": there.get("RepoDigests") or [],
         "args": {"BASE_IMAGE": parameters["base"], **index},
         "labels": {
             "org.opencontainers.image.title": name,
