@@ -85,6 +85,10 @@ connected:
   description: Whether the instance is connected with this cluster as a start would do it.
   returned: always
   type: bool
+lost_node_image:
+  description: The image of a node whose container is gone while its volume is there; else nothing.
+  returned: always
+  type: str
 registry_exists:
   description: Whether there is a container of the registry.
   returned: always
@@ -221,6 +225,13 @@ def volume_exists(engine: Engine, name: str) -> bool:
         return bool(engine.get(f"/volumes/{name}"))
     except EngineError:
         return False
+
+
+def image_of_lost_node(engine: Engine, profile: str) -> str:
+    """Return the image of a node whose container is gone while its volume is there; else nothing."""
+    kept = read_whole(profile_directory(profile) / "config.json")
+    lost = kept and not node_of(engine, profile) and volume_exists(engine, profile)
+    return str(kept.get("KicBaseImage", "")) if lost else ""
 
 
 def state_of_profile(engine: Engine, minikube: str, profile: str, kubeconfig: str) -> tuple[str, str]:
@@ -440,6 +451,7 @@ def examine_minikube(parameters: dict[str, Any], engine: Engine) -> dict[str, An
     network = network_of(engine, profile)
     exists, ready = registry_state(engine, parameters, node_of(engine, profile), network["registry_address"])
     found = {"state": state, "problem": problem, "minikube": minikube, "notes": notes}
+    found["lost_node_image"] = image_of_lost_node(engine, profile)
     return {**found, **network, "registry_exists": exists, "registry_ready": ready}
 
 
@@ -454,7 +466,7 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
         "subnet": "",
         "notes": [],
     }
-    found |= {"registry_address": "", "registry_exists": False, "registry_ready": True}
+    found |= {"lost_node_image": "", "registry_address": "", "registry_exists": False, "registry_ready": True}
     admin = admin_access(parameters)
     if parameters["profile"]:
         found |= examine_minikube(parameters, engine)

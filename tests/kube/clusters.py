@@ -1,0 +1,76 @@
+"""What the tests do with a real cluster: run the command line, and ask Kubernetes as a user would."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stack import CHECKOUT, Stack
+
+PROFILE = "gaiaflow-test"
+REGISTRY_PORT = 5011
+
+
+@dataclass
+class Cluster:
+    """A cluster that a stack is connected with.
+
+    Attributes:
+        stack: The stack.
+        environment: The environment of every command.
+    """
+
+    stack: Stack
+    environment: dict[str, str] = field(repr=False)
+
+    @property
+    def home(self) -> Path:
+        """The product's home."""
+        return self.stack.home
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.home / "cluster" / "admin.kubeconfig"
+
+    @property
+    def connection(self) -> Path:
+        """What the stack's Airflow is connected with."""
+        return self.stack.directory / "config" / "cluster"
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What tasks need to know of the cluster."""
+        content: dict[str, Any] = json.loads((self.connection / "cluster.json").read_text())
+        return content
+
+    def setup(self, *arguments: str, ok: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        """Run `gaiaflow-setup`; AssertionError with all its output when it does not end as expected."""
+        command = [str(CHECKOUT / "gaiaflow-setup"), *arguments]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=timeout)
+        assert (done.returncode == 0) is ok, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def cluster(self, *arguments: str, ok: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        """Run `gaiaflow-setup cluster` for this cluster."""
+        return self.setup("cluster", *arguments, *self.options, ok=ok, timeout=timeout)
+
+    @property
+    def options(self) -> list[str]:
+        """What names this cluster and stack."""
+        variables = (f"cluster_profile={PROFILE}", f"cluster_registry_port={REGISTRY_PORT}", "cluster_memory_mb=3072")
+        return ["--instance", self.stack.instance, *(word for one in variables for word in ("-e", one))]
+
+    def kubectl(self, *arguments: str, ok: bool = True, kubeconfig: Path | None = None, stdin: str = "") -> str:
+        """Run kubectl, as the administrator unless another kubeconfig is given, and return what it says."""
+        command = ["kubectl", "--kubeconfig", str(kubeconfig or self.kubeconfig), *arguments]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, input=stdin, timeout=180)
+        assert (done.returncode == 0) is ok, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def get(self, *arguments: str) -> Any:
+        """Return what the administrator's kubectl says, as JSON."""
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))

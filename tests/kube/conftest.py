@@ -1,0 +1,59 @@
+"""The one cluster that the tests share, connected with a stack of its own, and what it runs on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import preparation_kube as preparation
+import pytest
+from clusters import PROFILE, Cluster
+from stack import STACK_ALONE, Stack
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests that this machine can't run."""
+    for item in items:
+        if HERE in item.path.parents and "tools" in getattr(item, "fixturenames", []):
+            if reason := preparation.lacking():
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def tools() -> dict[str, str]:
+    """The environment in which `minikube` and `kubectl` work."""
+    return preparation.environment()
+
+
+@pytest.fixture(scope="session")
+def stack(tools: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A started stack with the example project, whose DAGs run in pods; nothing of it is left afterwards."""
+    root = tmp_path_factory.mktemp("a home")
+    stack = Stack(home=root / "gaiaflow home", project=root / "wine project", instance="kube")
+    before = os.environ.get("GAIAFLOW_ENV")
+    os.environ["GAIAFLOW_ENV"] = "prod_local"
+    try:
+        stack.run("workstation", *STACK_ALONE, "--project", str(stack.project))
+    finally:
+        os.environ.pop("GAIAFLOW_ENV") if before is None else os.environ.update(GAIAFLOW_ENV=before)
+    yield stack
+    if stack.directory.exists():
+        stack.run("uninstall", "--yes")
+
+
+@pytest.fixture(scope="session")
+def cluster(stack: Stack, tools: dict[str, str]) -> Iterator[Cluster]:
+    """A started cluster, connected with the stack; nothing of it is left afterwards."""
+    cluster = Cluster(stack, {**tools, "GAIAFLOW_HOME": str(stack.home)})
+    if given := os.environ.get(preparation.GIVEN):
+        context = cluster.kubectl("config", "current-context", kubeconfig=Path(given)).strip()
+        cluster.setup("cluster", "--start", "--kubeconfig", given, "--context", context, "--instance", stack.instance)
+        yield cluster
+        return
+    cluster.cluster("--start", timeout=1200)
+    yield cluster
+    cluster.cluster("--delete", "--yes")
+    assert PROFILE not in cluster.setup("instances", "--json").stdout
