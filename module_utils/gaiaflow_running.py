@@ -99,7 +99,8 @@ def status(stack: Containers) -> list[dict[str, Any]]:
     """What a user sees of each service."""
     names = list(stack.entries)
     present = stack.inspect(names)
-    return parallel(lambda name: row(stack, name, present.get(name)), names) + cluster_row(stack.directory)
+    rows = parallel(lambda name: row(stack, name, present.get(name)), names)
+    return [*rows, *cluster_row(stack.directory)]
 
 
 def row(stack: Containers, name: str, found: dict[str, Any] | None) -> dict[str, Any]:

@@ -220,4 +220,4 @@ def status(stack: Supervised) -> list[dict[str, Any]]:
                 "memory_bytes": proportional_memory(process["pid"], children) if up else 0,
             }
         )
-    return rows + cluster_row(stack.directory)
+    return [*rows, *cluster_row(stack.directory)]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import preparation_kube as preparation
+import kube_tools
 import pytest
 from clusters import PROFILE, Cluster
 from stack import STACK_ALONE, Stack
@@ -16,16 +16,16 @@ HERE = Path(__file__).parent
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests that this machine can't run."""
+    reason = kube_tools.lacking() if any(HERE in item.path.parents for item in items) else ""
     for item in items:
-        if HERE in item.path.parents and "tools" in getattr(item, "fixturenames", []):
-            if reason := preparation.lacking():
-                item.add_marker(pytest.mark.skip(reason=reason))
+        if reason and HERE in item.path.parents and "tools" in getattr(item, "fixturenames", []):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")
 def tools() -> dict[str, str]:
     """The environment in which `minikube` and `kubectl` work."""
-    return preparation.environment()
+    return kube_tools.environment()
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,7 @@ def stack(tools: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> It
 def cluster(stack: Stack, tools: dict[str, str]) -> Iterator[Cluster]:
     """A started cluster, connected with the stack; nothing of it is left afterwards."""
     cluster = Cluster(stack, {**tools, "GAIAFLOW_HOME": str(stack.home)})
-    if given := os.environ.get(preparation.GIVEN):
+    if given := os.environ.get(kube_tools.GIVEN):
         context = cluster.kubectl("config", "current-context", kubeconfig=Path(given)).strip()
         cluster.setup("cluster", "--start", "--kubeconfig", given, "--context", context, "--instance", stack.instance)
         yield cluster

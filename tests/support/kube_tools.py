@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parents[1] / "kube"
 BUILT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gaiaflow-setup" / "kube"
 """Where Minikube and Kubernetes are built, outside the checkout: it takes long."""
 
