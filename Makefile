@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help test test-all test-rest test-unit test-integration test-e2e test-hosts test-molecule lint package lock bench clean
+.PHONY: help test test-all test-rest test-unit test-integration test-e2e test-hosts test-kube test-molecule lint package lock bench clean
 
 DEV := .venv-dev
 READY := $(DEV)/requirements.txt
@@ -29,14 +29,14 @@ help: ## list the targets
 test: $(READY) ## prove the product: linters, unit tests, the real stack with its example and a web page (3 to 6 minutes)
 	@$(hand_over_pip_settings); python tests/run.py lint unit first-hour
 
-test-all: ## everything but Molecule, the slow suites too (half an hour); .ci/run prepares a machine for it
+test-all: ## everything but Molecule, the slow suites too (an hour); .ci/run prepares a machine for it
 	@failed=0; \
 	$(MAKE) --no-print-directory test || failed=1; \
 	$(MAKE) --no-print-directory test-rest || failed=1; \
 	python tests/run.py --total && exit $$failed
 
 test-rest: $(READY) ## what `make test` leaves to `make test-all`
-	@$(hand_over_pip_settings); python tests/run.py integration,e2e hosts
+	@$(hand_over_pip_settings); python tests/run.py integration,e2e hosts,kube
 
 test-unit: $(READY) ## tests that run nothing but Python (a minute)
 	@$(hand_over_pip_settings); python -m pytest tests/unit
@@ -49,6 +49,9 @@ test-e2e: $(READY) ## the real stack in a temporary home: kills, faults, restart
 
 test-hosts: $(READY) ## the roles on real hosts, and the stack in containers; needs root and a Docker engine
 	@$(hand_over_pip_settings); python -m pytest tests/hosts
+
+test-kube: $(READY) ## the cluster on a real Minikube; builds it where none is on the PATH (tests/kube/README.md)
+	@$(hand_over_pip_settings); python -m pytest tests/kube
 
 test-molecule: $(READY) ## each role and the whole workstation on three hosts under Molecule; needs a Docker engine
 	for suite in bookworm trixie; do \
@@ -63,10 +66,11 @@ lint: $(READY) ## ruff, mypy (strict), yamllint, ansible-lint, shellcheck, hadol
 	mypy --strict
 	yamllint --strict .
 	ansible-lint
-	shellcheck gaiaflow-setup .ci/run tools/actionlint/run tests/hosts/{build_image,build_base_images,build_service_images} \
+	shellcheck gaiaflow-setup .ci/run tools/actionlint/run tests/kube/build tests/kube/node/entrypoint \
+		tests/hosts/{build_image,build_base_images,build_service_images} \
 		tests/hosts/{debian_mirror,unpack_docker_plugins} roles/docker/files/*.sh tests/hosts/images/s3/curl \
 		tests/support/miniforge.sh
-	hadolint roles/mlops/files/images/*.Dockerfile tests/hosts/images/*/Dockerfile
+	hadolint roles/mlops/files/images/*.Dockerfile tests/hosts/images/*/Dockerfile tests/kube/registry.Dockerfile
 	sed 's/{{ cookiecutter.package_name }}/package/' template/*/Dockerfile | hadolint -
 	tools/actionlint/run
 
