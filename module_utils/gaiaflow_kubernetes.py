@@ -81,6 +81,18 @@ class Access:
         except ValueError:
             return said.decode(errors="replace")
 
+    def time(self) -> str:
+        """Return the API server's time, as HTTP writes it.
+
+        Raises:
+            OSError: It doesn't answer.
+        """
+        handlers = (urllib.request.HTTPSHandler(context=self._tls()), urllib.request.ProxyHandler({}))
+        with urllib.request.build_opener(*handlers).open(
+            self.server.rstrip("/") + "/version", timeout=ANSWER_S
+        ) as answer:
+            return str(answer.headers["Date"])
+
     def _tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cadata=self.authority or None)
         if self.certificate:

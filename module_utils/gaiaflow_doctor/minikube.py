@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,22 +23,39 @@ def look_for_minikube(context: Context) -> Finding | None:
         return unknown("Minikube isn't installed")
     if not context.is_self:
         return unknown(f"only {context.user} can ask Minikube")
-    directory = context.user_home / ".minikube" / "profiles" / profile
+    directory = minikube_home(context) / "profiles" / profile
     if not directory.is_dir():
         return None
+    # What `gaiaflow-setup cluster` has made has a kubeconfig of its own, and keeps what is in it.
+    own = context.home / "cluster" / "admin.kubeconfig"
     if not (directory / "config.json").is_file():
         return half_made(program, profile, "has no settings")
-    status = ask(program, profile)
+    status = ask(program, profile, own)
     if not status:
         return unknown("`minikube status` says nothing that can be understood")
-    return judge(program, profile, status)
+    finding = judge(program, profile, status)
+    if finding and own.exists():
+        return wrong(finding.message, finding.why, "gaiaflow-setup cluster --start")
+    return finding
 
 
-def ask(program: str, profile: str) -> dict[str, Any]:
+def minikube_home(context: Context) -> Path:
+    """Where Minikube keeps its profiles."""
+    home = Path(os.environ.get("MINIKUBE_HOME") or context.user_home)
+    return home if home.name == ".minikube" else home / ".minikube"
+
+
+def ask(program: str, profile: str, own: Path) -> dict[str, Any]:
     """What Minikube says of the profile; its exit code tells the same once more."""
     command = [program, "status", "-p", profile, "-o", "json"]
+    environment = {**os.environ, "KUBECONFIG": str(own)} if own.exists() else None
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=STATUS_S
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+        timeout=STATUS_S,
     )
     try:
         status = json.loads(done.stdout)

@@ -1,0 +1,112 @@
+"""What connects the stack's instances with a cluster, and what their pods need there."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import os
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.gaiaflow import read_whole
+from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, wrong
+from ansible.module_utils.gaiaflow_kubernetes import Access, Refused, Unusable, read_kubeconfig
+
+START = "gaiaflow-setup cluster --start"
+MOST_SKEW_S = 30.0
+WITHOUT = "Tasks with GAIAFLOW_ENV=prod_local fail."
+DNS_PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns"
+
+
+def look_for_cluster(context: Context) -> Finding | None:
+    """A connection leads to a cluster that answers, takes pods, and finds names."""
+    for directory in context.instances():
+        connection = directory / "config" / "cluster"
+        kept = read_whole(connection / "cluster.json")
+        if kept and (finding := look_at_connection(context, directory.name, connection, kept)):
+            return finding
+    return None
+
+
+def look_at_connection(context: Context, instance: str, connection: Path, kept: dict[str, Any]) -> Finding | None:
+    """What is wrong with one instance's connection."""
+    option = "" if instance == "default" else f" --instance {instance}"
+    start, whose = START + option, f"Instance '{instance}' is connected with a cluster"
+    try:
+        access = read_kubeconfig(connection / "kubeconfig")
+    except Unusable as error:
+        return wrong(str(error), WITHOUT, start)
+    try:
+        access.get(f"/api/v1/namespaces/{kept.get('namespace', 'default')}/pods?limit=1", seconds=2)
+    except Refused as error:
+        message = f"{whose} that refuses its kubeconfig ({error.status}): the cluster was made anew."
+        return wrong(message, WITHOUT, f"gaiaflow-setup cluster --create-config-only{option}")
+    except OSError:
+        if kept.get("kind") == "minikube" and not is_up(context, str(kept.get("profile"))):
+            return None  # it is stopped, as somebody may want it
+        return wrong(f"{whose} whose API server doesn't answer at {access.server}.", WITHOUT, start)
+    return next(inside(context, access, kept, start), None)
+
+
+def inside(context: Context, access: Access, kept: dict[str, Any], start: str) -> Iterator[Finding]:
+    """What is wrong in a cluster that answers."""
+    if abs(skew := clock_skew(access)) > MOST_SKEW_S:
+        message = f"The clock of the cluster's node differs by {skew:.0f} s from this machine's, as after a sleep."
+        yield wrong(message, "Certificates and tokens seem to be of another time.", "gaiaflow-setup cluster --restart")
+    if kept.get("kind") == "minikube" and (admin := admin_of(context, kept)) and not finds_names(admin):
+        yield wrong(
+            "The cluster's DNS isn't ready.",
+            "Pods find no names, MLflow's and the package index's neither.",
+            f"{start}; then: kubectl -n kube-system logs -l k8s-app=kube-dns",
+        )
+    forward = kept.get("forward") or {}
+    if forward and swallowed_by_proxy(forward.get("address", "")):
+        yield wrong(
+            "A proxy in your shell would get what is for the cluster's network: NO_PROXY doesn't name it.",
+            "kubectl and your own clients don't reach the cluster; the product's own do.",
+            f"Add {forward.get('network')} and {access.server.split('//')[-1].split(':')[0]} to NO_PROXY.",
+        )
+
+
+def is_up(context: Context, profile: str) -> bool:
+    """Whether a profile's node runs."""
+    engine = context.engine.client
+    try:
+        return engine is not None and bool(engine.get(f"/containers/{profile}/json")["State"]["Running"])
+    except (OSError, KeyError, TypeError):
+        return False
+
+
+def admin_of(context: Context, kept: dict[str, Any]) -> Access | None:
+    """How an administrator reaches the profile's cluster."""
+    try:
+        access: Access = read_kubeconfig(context.home / "cluster" / "admin.kubeconfig", str(kept.get("profile")))
+        return access
+    except Unusable:
+        return None
+
+
+def finds_names(admin: Access) -> bool:
+    """Whether a pod of the cluster's DNS is ready."""
+    try:
+        conditions = [one for pod in admin.get(DNS_PODS)["items"] for one in pod["status"].get("conditions", ())]
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    except (OSError, KeyError, TypeError):
+        return True  # the check before has said that it answers; what it doesn't tell isn't made up
+
+
+def clock_skew(access: Access) -> float:
+    """Seconds by which the API server's clock is ahead; 0 where it doesn't tell."""
+    try:
+        said = access.time()
+        return (email.utils.parsedate_to_datetime(said) - datetime.datetime.now(datetime.UTC)).total_seconds()
+    except (OSError, TypeError, ValueError):
+        return 0.0
+
+
+def swallowed_by_proxy(address: str) -> bool:
+    """Whether a client of this shell would ask a proxy for an address of the cluster's network."""
+    has_proxy = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
+    return bool(address) and has_proxy and not urllib.request.proxy_bypass(address)
