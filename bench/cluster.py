@@ -95,8 +95,14 @@ def measure_nothing_to_do(bench: Bench) -> Row:
 
 def run_pod(bench: Bench, image: str, code: str) -> str:
     """Return what Python code prints in a pod."""
-    words = ["-n", kept(bench)["namespace"], "run", "bench", f"--image={image}", "--restart=Never", "--attach", "--rm"]
-    return kubectl(bench, *map(str, words), "--quiet", "--command", "--", "python", "-c", code)
+    words = ["-n", str(kept(bench)["namespace"])]
+    command = ["--restart=Never", "--command", "--", "python", "-c", code]
+    kubectl(bench, *words, "run", "bench", f"--image={image}", *command)
+    try:
+        kubectl(bench, *words, "wait", "pod/bench", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+        return kubectl(bench, *words, "logs", "bench")
+    finally:
+        kubectl(bench, *words, "delete", "pod", "bench", "--wait=true", "--grace-period=1")
 
 
 def measure_changed_code(bench: Bench) -> Row:

@@ -130,6 +130,7 @@ def create(
     *,
     project: Path | None = None,
     variables: Mapping[str, Any] | None = None,
+    cluster: bool = False,
     strict: bool = False,
     as_json: bool = False,
 ) -> Packed:
@@ -140,6 +141,7 @@ def create(
         target: What it is for.
         project: A project whose dependencies are packed, too.
         variables: What replaces the variables in versions.yml.
+        cluster: Pack what `cluster --start` downloads, too.
         strict: A program that can't be had is an error.
         as_json: A program reads the output.
 
@@ -152,7 +154,8 @@ def create(
     """
     try:
         with _private_directory(file) as private, progress.Work(Path(private) / "steps", json=as_json) as display:
-            return _Packer(file, target, Path(private), variables or {}, display).pack(project, strict)
+            packer = _Packer(file, target, Path(private), variables or {}, display)
+            return packer.pack(project, cluster=cluster, strict=strict)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise SetupError(
@@ -294,16 +297,16 @@ class _Packer:
             "TMPDIR": str(self.private),
         }
 
-    def pack(self, project: Path | None, strict: bool) -> Packed:
+    def pack(self, project: Path | None, *, cluster: bool, strict: bool) -> Packed:
         """Collects everything, and writes the file."""
         try:
-            self._collect(project, strict)
+            self._collect(project, cluster=cluster, strict=strict)
         finally:
             self._end_programs()
         self.display.begin("Writing the bundle")
         return self._write()
 
-    def _collect(self, project: Path | None, strict: bool) -> None:
+    def _collect(self, project: Path | None, *, cluster: bool, strict: bool) -> None:
         command_line, services = self._locks()
         self.display.begin("Resolving the projects' dependencies")
         projects = list(self._project_pins(project))
@@ -313,6 +316,9 @@ class _Packer:
         self.display.begin("Programs")
         for name in PROGRAMS:
             self._download_program(name)
+        if cluster:
+            self.display.begin("Cluster")
+            self._pack_cluster()
         if strict and self.missing:
             what = "; ".join(f"{one['component']}: {one['reason']}" for one in self.missing)
             raise SetupError(f"Not everything can be had (--strict): {what}", "Nothing was made.")
@@ -442,6 +448,68 @@ class _Packer:
         if found != wanted:
             raise SetupError(f"{url} is not {component}: its sha256 is {found} and not {wanted}.", "Nothing was made.")
         path.chmod(0o755)
+
+    def _pack_cluster(self) -> None:
+        """Takes what Minikube downloads, from its own cache, and the images that the engine has."""
+        component, minikube = "the cluster", shutil.which("minikube")
+        if self.target.platform != this_machine().platform:
+            self._miss(component, f"it is packed for this machine's platform only, and not for {self.target.platform}")
+            return
+        if not minikube or not shutil.which("docker"):
+            self._miss(component, "Minikube and a Docker engine are needed to pack it (gaiaflow-setup workstation)")
+            return
+        directory = self.contents / "cluster"
+        directory.mkdir()
+        home = Path(os.environ.get("MINIKUBE_HOME") or Path.home())
+        home = home if home.name == ".minikube" else home / ".minikube"
+        self.display.step(item="what Minikube downloads")
+        node = self._download_cluster(minikube, home)
+        with tarfile.open(directory / "minikube-cache.tar", "w") as tar:
+            for path in sorted(path for path in (home / "cache").rglob("*") if path.is_file() and path.stat().st_size):
+                with path.open("rb") as content:
+                    name = str(path.relative_to(home / "cache"))
+                    _add(tar, name, content, path.stat().st_size, path.stat().st_mode)
+        registry = str(self.versions["registry_image"])
+        self.display.step(item="images")
+        self._run(["docker", "image", "inspect", registry], "") or self._run(["docker", "pull", registry], "")
+        images = [one for one in (node, registry) if self._run(["docker", "image", "inspect", one], "")]
+        if registry not in images:
+            self._miss("the registry beside the cluster", f"the image {registry} can't be had")
+        if images:
+            self._run(
+                ["docker", "save", "--output", str(directory / "images.tar"), *images], "The images can't be packed"
+            )
+
+    def _download_cluster(self, minikube: str, home: Path) -> str:
+        """Has Minikube download what it needs, and returns its node's image."""
+        profile = "gaiaflow-bundle"
+        self.environment["KUBECONFIG"] = str(self.private / "kubeconfig")
+        command = [
+            minikube,
+            "start",
+            "--download-only",
+            f"--profile={profile}",
+            "--driver=docker",
+            "--interactive=false",
+        ]
+        command += [] if os.environ.get("MINIKUBE_CONTAINER_RUNTIME") else ["--container-runtime=containerd"]
+        version = f"--kubernetes-version=v{self.versions['kubernetes_version']}"
+        command += [version, *(["--force"] if os.geteuid() == 0 else [])]
+        try:
+            self._run(command, "Minikube can't download what a cluster needs")
+            kept = json.loads((home / "profiles" / profile / "config.json").read_text())
+            # Without the digest, which an image that was saved and loaded doesn't have.
+            return str(kept["KicBaseImage"]).partition("@")[0]
+        finally:
+            self._run([minikube, "delete", f"--profile={profile}"], "")
+
+    def _run(self, command: list[str], failure: str) -> bool:
+        """Runs a program to its end; tells whether it ended well where no message says that it must."""
+        process = self._start(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        output, _ = process.communicate()
+        if process.returncode and failure:
+            raise self._failure(failure, output)
+        return process.returncode == 0
 
     def _miss(self, component: str, reason: str) -> None:
         self.missing.append({"component": component, "reason": reason})

@@ -53,6 +53,10 @@ options:
     description: The file in the node that leads to the registry.
     type: str
     default: ""
+  host_address:
+    description: The address of this machine that pods of a cluster that isn't Minikube's reach.
+    type: str
+    default: ""
   will_start:
     description: Whether the cluster is to be started, so that the machine must have what it needs.
     type: bool
@@ -362,6 +366,9 @@ def is_connected(admin: Access, parameters: dict[str, Any], address: str) -> boo
     kept = read_whole(directory / "cluster.json")
     if admin.by_program or not kept or kept.get("definition") != parameters["definition"]:
         return False
+    kind = "minikube" if parameters["profile"] else "external"
+    if (kept.get("kind"), kept.get("namespace")) != (kind, parameters["namespace"]):
+        return False
     if kept.get("server") != admin.server or kept.get("forward", {}).get("address", "") != address:
         return False
     try:
@@ -478,7 +485,7 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
     if parameters["await"] == "pods" and not ready:
         raise Refused("The node isn't ready to take pods.", "Find out more: gaiaflow-setup doctor.")
     connects = running and bool(parameters["connection"]) and admin is not None
-    connected = connects and is_connected(_known(admin), parameters, found["gateway"])
+    connected = connects and is_connected(_known(admin), parameters, found["gateway"] or parameters["host_address"])
     kept = read_whole(Path(parameters["connection"] or "/nowhere") / "cluster.json")
     return {
         **found,
@@ -512,6 +519,7 @@ def main() -> None:
             "registry": {"type": "str", "default": ""},
             "registry_port": {"type": "int", "default": 0},
             "hosts_file": {"type": "str", "default": ""},
+            "host_address": {"type": "str", "default": ""},
             "will_start": {"type": "bool", "default": False},
             "force_new": {"type": "bool", "default": False},
             "await": {"type": "str", "choices": ["", "api", "pods"], "default": ""},

@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-MEMBER = re.compile(r"launcher\.txt|(wheels|programs)/[^/]+")
+MEMBER = re.compile(r"launcher\.txt|(wheels|programs|cluster)/[^/]+")
 CHUNK = 1 << 20
 
 

@@ -31,6 +31,7 @@ def command() -> None:
 @click.option(
     "-e", "--extra-vars", type=opts.ExtraVariable(), multiple=True, help="A variable, such as minikube_mirror."
 )
+@click.option("--cluster", is_flag=True, help="Pack what cluster --start downloads, too (needs Minikube and Docker).")
 @click.option("--strict", is_flag=True, help="A program that can't be had is an error.")
 @opts.json_option
 def create(
@@ -40,6 +41,7 @@ def create(
     python: str | None,
     project: str | None,
     extra_vars: tuple[str | dict[str, Any], ...],
+    cluster: bool,
     strict: bool,
     as_json: bool,
 ) -> None:
@@ -61,6 +63,7 @@ def create(
             bundle.Target(platform or default.platform, python or default.python),
             project=project_path(project, local=True, state="exists"),
             variables=_variables(extra_vars),
+            cluster=cluster,
             strict=strict,
             as_json=as_json,
         )

@@ -29,14 +29,6 @@ def docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
 
 
-def in_a_pod(cluster: Cluster, code: str) -> str:
-    """Return what Python code prints that runs in a pod of the project's image."""
-    (image,) = cluster.kept["images"].values()
-    namespace = cluster.kept["namespace"]
-    words = ["-n", namespace, "run", "probe", f"--image={image}", "--restart=Never", "--attach", "--rm", "--quiet"]
-    return cluster.kubectl(*words, "--command", "--", "python", "-c", code)
-
-
 def test_second_start_changes_nothing(cluster: Cluster) -> None:
     assert changed(cluster.cluster("--start").stdout) == 0
 
@@ -52,8 +44,7 @@ def test_status_shows_the_cluster_with_the_services(cluster: Cluster) -> None:
 
 def test_pods_reach_mlflow_and_s3_of_this_machine(cluster: Cluster) -> None:
     ports = cluster.stack.record["ports"]
-    said = in_a_pod(
-        cluster,
+    said = cluster.run_in_pod(
         f"""
 import urllib.error, urllib.request
 host = "http://host.minikube.internal"
@@ -129,7 +120,7 @@ def test_restart_keeps_secrets_images_and_connection(cluster: Cluster) -> None:
     assert cluster.get("-n", namespace, "secret", "kept")["data"] == {"key": "dmFsdWU="}
     assert cluster.kept["images"] == images
     assert (cluster.connection / "kubeconfig").read_text() == token
-    assert in_a_pod(cluster, "print(6 * 7)").strip() == "42"
+    assert cluster.run_in_pod("print(6 * 7)").strip() == "42"
     cluster.kubectl("-n", namespace, "delete", "secret", "kept")
 
 
@@ -143,7 +134,7 @@ def test_start_brings_back_a_node_that_somebody_else_ended(cluster: Cluster, by_
     if by_hand[0] == "rm":
         assert "the node's container is gone" in said.stderr
     assert cluster.get("-n", namespace, "secret", "kept")["data"] == {"key": "dmFsdWU="}
-    assert in_a_pod(cluster, "print(6 * 7)").strip() == "42"
+    assert cluster.run_in_pod("print(6 * 7)").strip() == "42"
     cluster.kubectl("-n", namespace, "delete", "secret", "kept")
     assert changed(cluster.cluster("--start").stdout) == 0
 
@@ -192,7 +183,7 @@ def test_changed_code_is_what_pods_run(cluster: Cluster) -> None:
         assert changed(cluster.cluster("--build-only").stdout) > 0
         assert cluster.kept["images"] != images
         package = source.parent.name
-        assert in_a_pod(cluster, f"from {package}.starter import MARK; print(MARK)").strip() == "4711"
+        assert cluster.run_in_pod(f"from {package}.starter import MARK; print(MARK)").strip() == "4711"
         assert changed(cluster.cluster("--build-only").stdout) == 0
     finally:
         source.write_text(before)
@@ -259,7 +250,7 @@ def test_cluster_that_is_there_is_used_by_its_kubeconfig(cluster: Cluster, tmp_p
     cluster.setup("cluster", "--start", *options, *words)
     assert cluster.kept["kind"] == "external"
     assert changed(cluster.setup("cluster", "--start", *options, *words).stdout) == 0
-    assert in_a_pod(cluster, "print(6 * 7)").strip() == "42"
+    assert cluster.run_in_pod("print(6 * 7)").strip() == "42"
     cluster.cluster("--start")
     assert cluster.kept["kind"] == "minikube"
 
@@ -271,7 +262,7 @@ def test_deleted_cluster_leaves_nothing_and_is_made_anew(cluster: Cluster) -> No
     assert not re.search(rf"^{PROFILE}$", docker("ps", "--all", "--format", "{{.Names}}"), re.MULTILINE)
     assert "kubernetes" not in cluster.stack.services()
     cluster.cluster("--start")
-    assert in_a_pod(cluster, "print(6 * 7)").strip() == "42"
+    assert cluster.run_in_pod("print(6 * 7)").strip() == "42"
 
 
 def test_forwarder_follows_the_cluster(cluster: Cluster) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stack import CHECKOUT, Stack
+from stack import CHECKOUT, Stack, wait_until
 
 PROFILE = "gaiaflow-test"
 REGISTRY_PORT = 5011
@@ -70,6 +70,20 @@ class Cluster:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, input=stdin, timeout=180)
         assert (done.returncode == 0) is ok, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
+
+    def run_in_pod(self, code: str) -> str:
+        """Return what Python code prints that runs in a pod of the project's image."""
+        (image,) = self.kept["images"].values()
+        words = ["-n", self.kept["namespace"]]
+        self.kubectl(
+            *words, "run", "probe", f"--image={image}", "--restart=Never", "--command", "--", "python", "-c", code
+        )
+        try:
+            ended = ("Succeeded", "Failed")
+            wait_until(lambda: self.get(*words, "pod", "probe")["status"]["phase"] in ended, 120, "the pod ends")
+            return self.kubectl(*words, "logs", "probe")
+        finally:
+            self.kubectl(*words, "delete", "pod", "probe", "--wait=true", "--grace-period=1")
 
     def get(self, *arguments: str) -> Any:
         """Return what the administrator's kubectl says, as JSON."""

@@ -1,0 +1,52 @@
+"""A cluster that is started from a bundle, on a machine that has downloaded nothing for it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from clusters import Cluster
+from stack import wait_until
+
+from gaiaflow_py import bundle, progress
+
+PROFILE, PORT = "gaiaflow-offline", 5012
+
+
+@pytest.fixture
+def packed(tools: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What `bundle create --cluster` packs for a cluster, unpacked."""
+    if "MINIKUBE_BASE_IMAGE" not in tools:
+        pytest.skip("a Minikube that downloads would do so here, too")
+    for name, value in tools.items():
+        monkeypatch.setenv(name, value)
+    private = tmp_path / "private"
+    private.mkdir()
+    with progress.Work(private / "steps", json=True) as display:
+        packer = bundle._Packer(tmp_path / "bundle.tar", bundle.this_machine(), private, {}, display)
+        packer._pack_cluster()
+    assert not packer.missing
+    return packer.contents / "cluster"
+
+
+def test_cluster_starts_from_a_bundle(cluster: Cluster, packed: Path, tmp_path: Path) -> None:
+    """No cache of Minikube's, no image of the node: both come from the bundle."""
+    place = cluster.home / "bundles" / "0123456789abcdef" / "cluster"
+    place.parent.mkdir(parents=True)
+    packed.rename(place)
+    cluster.cluster("--delete", "--yes")
+    node = cluster.environment["MINIKUBE_BASE_IMAGE"]
+    subprocess.run(["docker", "image", "rm", "--force", node], check=True, capture_output=True)
+    empty = {**cluster.environment, "MINIKUBE_HOME": str(tmp_path / "minikube home")}
+    offline = Cluster(cluster.stack, empty)
+    words = ["--instance", cluster.stack.instance, "-e", f"cluster_profile={PROFILE}"]
+    options = [*words, "-e", f"cluster_registry_port={PORT}", "-e", "cluster_memory_mb=3072"]
+    try:
+        offline.setup("cluster", "--start", *options)
+        assert wait_until(lambda: offline.stack.services()["kubernetes"]["health"] == "healthy", 10, "healthy")
+    finally:
+        offline.setup("cluster", "--delete", "--yes", *options)
+        for left in sorted(place.parent.parent.rglob("*"), reverse=True):
+            left.unlink() if left.is_file() else left.rmdir()
+    cluster.cluster("--start")
