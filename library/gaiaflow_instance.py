@@ -152,7 +152,7 @@ from ansible.module_utils.gaiaflow_record import (
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 # SeaweedFS listens for gRPC this far above these ports.
 GRPC_OFFSET = 10000
-PORTS_WITH_GRPC = {"s3", "minio", "filer", "volume", "master"}
+PORTS_WITH_GRPC = {"store", "minio", "filer", "volume", "master"}
 CLASHING_ADDRESSES = {"127.0.0.1", "0.0.0.0", "::", "::1"}
 SUBDIRECTORIES = ("config", "data", "logs", "workspace/dags")
 # The kernel allows 107 bytes for a socket's path; the longest name that is put there has 20.

@@ -29,6 +29,7 @@ SERVICES = {
     "minio",
     "jupyter",
     "cluster-forwarder",
+    "s3-names",
 }
 PACKAGE = "wine_project"
 SUMMARY = re.compile(r"^ok=(\d+) changed=(\d+) deferred=(\d+) failed=(\d+)$", re.MULTILINE)
