@@ -31,6 +31,19 @@ def give_nothing():
     return None
 
 
+def give_big():
+    print("no end of line", end="")
+    return {"big": "\u1234" * 100_000}
+
+
+def size(value):
+    return len(value["big"])
+
+
+def give_params(params):
+    return params
+
+
 def give_hard():
     return {"nan": float("nan"), "huge": 1e300, "zero": -0.0, "long": 2**70, "nul": "a\\0b", "__type": [float("inf")]}
 
@@ -62,13 +75,16 @@ TEXT, NESTED = {TEXT!r}, {NESTED!r}
 for env in {ENVIRONMENTS!r}:
     pod = {{"image": "wine:1", "env": env, "retries": 0, "secrets": ["my-creds"]}}
     output = {{"PROBE_OUTPUT": f"@FOLDER@/{{env}}", "MODE": "a $(HOME) $$ {{{{ ds }}}}"}}
-    with DAG(f"transport_{{env}}", schedule=None):
+    with DAG(f"transport_{{env}}", schedule=None, params={{"rows": 2}}):
         nested = task_factory(f"{{env}}_nested", "wine.probe:give", {{"value": NESTED}}, **pod)
         none = task_factory("none", "wine.probe:give_nothing", **pod)
         quiet = task_factory("quiet", "wine.probe:give", {{"value": 1}}, xcom_push=False, **pod)
         hard = task_factory("hard", "wine.probe:give_hard", **pod)
         with TaskGroup("group"):
             text = task_factory("text", "wine.probe:give", {{"value": TEXT}}, **pod)
+        big = task_factory("big", "wine.probe:give_big", **pod)
+        size = task_factory("size", "wine.probe:give_params", params={{"rows": 1, "MODE": "b"}}, **pod)
+        big >> size
         take = task_factory(
             task_id=f"{{env}}_take",
             func_path="wine.probe:take",
@@ -79,11 +95,31 @@ for env in {ENVIRONMENTS!r}:
                 "quiet": {{"task": "quiet"}},
                 "hard": {{"task": "hard"}},
                 "text": {{"task": "group.text"}},
+                "run_params": {{"task": "size"}},
             }},
             env_vars=output,
             **pod,
         )
-        [nested, none, quiet, hard, text] >> take
+        [nested, none, quiet, hard, text, size] >> take
+"""
+
+
+CLUSTER = {
+    "namespace": "tasks",
+    "stack": "default-1a2b3c4d",
+    "env_secrets": ["gaiaflow-stack"],
+    "images": {"wine:1": "127.0.0.1:5001/wine@sha256:1"},
+    "host_aliases": {"host.minikube.internal": "192.168.49.1"},
+    "no_proxy": ["192.168.49.2"],
+}
+PROD = """
+namespace: team-a
+stack: airflow-east
+service_account: tasks
+env_secrets: [mlflow]
+image_pull_secrets: [registry]
+node_selector: {pool: ml}
+tolerations: [{key: gpu, operator: Exists}]
 """
 
 
@@ -102,7 +138,8 @@ def factory(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
     monkeypatch.syspath_prepend(str(project / "src"))
     monkeypatch.syspath_prepend(str(project / "dags"))
     module = importlib.import_module("wine_dags.task_factory")
-    monkeypatch.setattr(module, "_python_operator", lambda path, arguments, pulls, common: common["task_id"])
+    monkeypatch.setattr(module, "_python_operator", lambda path, arguments, pulls, params, common: common["task_id"])
+    monkeypatch.setattr(module, "_retry_soon", lambda operator, given: operator)
     yield module
     module._find_source.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] in ("wine", "wine_dags")]:
@@ -117,7 +154,14 @@ def transport(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     shutil.copytree(project / "dags", dags)
     (dags / "wine_dags" / "starter_dag.py").unlink()
     (dags / "wine_dags" / "transport_dags.py").write_text(DAGS.replace("@FOLDER@", str(folder)))
-    variables = {"PROBE_OUTPUT": str(folder / "dev"), "GAIAFLOW_KUBECONFIG": "/the/kubeconfig"}
+    (folder / "kubeconfig").write_text("{}")
+    (folder / "cluster.json").write_text(json.dumps(CLUSTER))
+    (dags / "wine_dags" / "prod.yaml").write_text(PROD)
+    variables = {
+        "PROBE_OUTPUT": str(folder / "dev"),
+        "GAIAFLOW_KUBECONFIG": str(folder / "kubeconfig"),
+        "GAIAFLOW_CLUSTER": str(folder / "cluster.json"),
+    }
     migrated = run_airflow(["-m", "airflow", "db", "migrate"], folder, [])
     assert migrated.returncode == 0, migrated.stderr
     script = SUPPORT / "run_transport_dags.py"
@@ -125,7 +169,7 @@ def transport(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     done = run_airflow([script, dags, report], folder, [project / "src"], **variables)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-20_000:]
     received = {env: (folder / env).read_text() for env in ENVIRONMENTS if (folder / env).exists()}
-    return {**json.loads(report.read_text()), "received": received, "log": done.stdout}
+    return {**json.loads(report.read_text()), "received": received, "log": done.stdout, "folder": folder}
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
@@ -137,36 +181,60 @@ def test_values_arrive_as_they_were_sent(transport: dict[str, Any], env: str) ->
     assert repr(received.pop("hard")) == repr(HARD)
     assert received.pop("MODE") == (None if env == "dev" else "a $(HOME) $$ {{ ds }}")
     expected = {"literal": NESTED, "missing": None, "nested": NESTED, "none": None, "quiet": None, "text": TEXT}
+    expected["run_params"] = {"rows": 2, "MODE": "b"}
     assert received == expected
     assert type(received["nested"]["float"]) is float and type(received["nested"]["int"]) is int
     assert received["nested"]["a"]["b"][3] is True
 
 
-@pytest.mark.parametrize("env", ["prod_local", "prod"])
-def test_pod(transport: dict[str, Any], env: str) -> None:
-    task = transport["pods"][f"{env}_take"]
-    container = task["pod"]["spec"]["containers"][0]
-    assert container["image"] == "wine:1"
+def test_pod_in_the_cluster_of_this_machine(transport: dict[str, Any]) -> None:
+    task = transport["pods"]["prod_local_take"]
+    metadata, spec = task["pod"]["metadata"], task["pod"]["spec"]
+    container = spec["containers"][0]
+    assert [container["name"] for container in spec["containers"]] == ["base"]
+    assert container["image"] == "127.0.0.1:5001/wine@sha256:1"
     assert container["imagePullPolicy"] == "IfNotPresent"
     assert container["command"] == ["python", "-m", "wine.runner"]
     assert container.get("args", []) == []
-    assert container["envFrom"] == [{"secretRef": {"name": "my-creds"}}]
-    names = [variable["name"] for variable in container["env"]]
-    assert names == ["PROBE_OUTPUT", "MODE", "GAIAFLOW_FUNC_PATH", "GAIAFLOW_FUNC_KWARGS", "GAIAFLOW_RESULT_FILE"]
-    assert container["env"][-1]["value"] == "/airflow/xcom/return.json"
-    assert task["pod"]["metadata"]["namespace"] == "default"
-    assert task["retries"] == 0
-    assert task["in_cluster"] is (env == "prod")
-    assert task["config_file"] == ("/the/kubeconfig" if env == "prod_local" else None)
-
-
-def test_only_a_pod_that_pushes_has_a_sidecar(transport: dict[str, Any]) -> None:
-    names = {
-        task: [container["name"] for container in pod["pod"]["spec"]["containers"]]
-        for task, pod in transport["pods"].items()
+    # The task's own secret comes last, so that it counts more.
+    assert container["envFrom"] == [{"secretRef": {"name": name}} for name in ("gaiaflow-stack", "my-creds")]
+    assert container["resources"] == {
+        "requests": {"cpu": "250m", "memory": "512Mi"},
+        "limits": {"cpu": "2", "memory": "2Gi"},
     }
-    assert names["quiet"] == ["base"]
-    assert names["prod_nested"] == ["base", "airflow-xcom-sidecar"]
+    variables = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert list(variables)[:4] == ["PROBE_OUTPUT", "MODE", "GAIAFLOW_FUNC_PATH", "GAIAFLOW_FUNC_KWARGS"]
+    assert variables["GAIAFLOW_OUTCOME_FILE"] == "/dev/termination-log"
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    assert metadata["namespace"] == "tasks"
+    assert metadata["labels"]["gaiaflow/stack"] == "default-1a2b3c4d"
+    assert spec["hostAliases"] == [{"ip": "192.168.49.1", "hostnames": ["host.minikube.internal"]}]
+    assert spec["automountServiceAccountToken"] is False
+    assert (task["in_cluster"], task["config_file"]) == (None, str(transport["folder"] / "kubeconfig"))
+
+
+def test_pod_in_a_company_s_cluster(transport: dict[str, Any]) -> None:
+    task = transport["pods"]["prod_take"]
+    spec = task["pod"]["spec"]
+    assert spec["containers"][0]["image"] == "wine:1"
+    assert spec["containers"][0]["envFrom"] == [{"secretRef": {"name": name}} for name in ("mlflow", "my-creds")]
+    assert task["pod"]["metadata"]["namespace"] == "team-a"
+    assert task["pod"]["metadata"]["labels"]["gaiaflow/stack"] == "airflow-east"
+    assert spec["serviceAccountName"] == "tasks"
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    assert spec["nodeSelector"] == {"pool": "ml"}
+    assert spec["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+    assert "hostAliases" not in spec
+    assert (task["in_cluster"], task["config_file"]) == (True, None)
+
+
+def test_pods_are_deleted(transport: dict[str, Any]) -> None:
+    assert transport["pods"] and transport["left"] == []
+
+
+def test_result_is_no_part_of_the_log(transport: dict[str, Any]) -> None:
+    assert "no end of line" in transport["log"]
+    assert "gaiaflow-result-" not in transport["log"]
 
 
 def test_operators(project: Path, tmp_path: Path) -> None:
@@ -179,15 +247,84 @@ def test_operators(project: Path, tmp_path: Path) -> None:
         "still_light = [name for name in sys.modules if name.startswith(('kubernetes', 'wine.'))]\n"
         "pod = task_factory('b', 'gone:missing', image='i', env='prod', retries=5, pool='p')\n"
         "print(json.dumps([light, still_light, type(dev).__name__, dev.retries, dev.do_xcom_push,\n"
-        "    dict(dev.op_kwargs), type(pod).__mro__[1].__name__, pod.retries, pod.pool, pod.namespace,\n"
-        "    pod.on_finish_action.value]))"
+        "    dict(dev.op_kwargs), type(pod).__mro__[1].__name__, pod.retries, pod.pool]))"
     )
     path = [project / "src", project / "dags"]
-    done = run_airflow(["-c", code], tmp_path, path, GAIAFLOW_NAMESPACE="team-a")
+    done = run_airflow(["-c", code], tmp_path, path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [
-        [], [], "PythonOperator", 2, True, {}, "KubernetesPodOperator", 5, "p", "team-a", "delete_pod"
+        [], [], "PythonOperator", 2, True, {}, "KubernetesPodOperator", 5, "p"
     ]  # fmt: skip
+
+
+def test_failed_task_is_tried_again_soon_unless_somebody_says_when(project: Path, tmp_path: Path) -> None:
+    code = (
+        "import datetime, json\n"
+        "from airflow.sdk import DAG, TaskGroup\n"
+        "from wine_dags.task_factory import task_factory\n"
+        "minute, hour = datetime.timedelta(minutes=1), datetime.timedelta(hours=1)\n"
+        "make = lambda name, **given: task_factory(name, 'wine.probe:give', **given)\n"
+        "with DAG('a', schedule=None): tasks = [make('a'), make('b', retry_delay=minute)]\n"
+        "with DAG('b', schedule=None, default_args={'retry_delay': hour}):\n"
+        "    tasks.append(make('c'))\n"
+        "    with TaskGroup('g', default_args={'retry_delay': minute}): tasks.append(make('d'))\n"
+        "print(json.dumps([task.retry_delay.total_seconds() for task in [*tasks, make('e')]]))"
+    )
+    done = run_airflow(["-c", code], tmp_path, [project / "src", project / "dags"])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [10, 60, 3600, 60, 10]
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("namespaces: a", ["unknown key 'namespaces'", "namespace, stack"]),
+        ("namespace: 1", ["namespace is 1", "text"]),
+        ("tolerations: {key: gpu}", ["tolerations is", "a list of maps"]),
+        ("node_selector: {a: 1}", ["node_selector is", "text to text"]),
+        ("start_seconds: 0", ["start_seconds is 0", "above 0"]),
+        ("[a]", ["it takes a map"]),
+        ("a: [", ["is no YAML"]),
+    ],
+)
+def test_wrong_settings_of_prod(
+    factory: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, parts: list[str]
+) -> None:
+    cluster = importlib.import_module("wine_dags.cluster")
+    (tmp_path / "prod.yaml").write_text(content)
+    monkeypatch.setattr(cluster, "PROD_FILE", tmp_path / "prod.yaml")
+    with pytest.raises(ValueError) as raised:
+        cluster.read_prod()
+    assert not [part for part in ["prod.yaml", *parts] if part not in str(raised.value)], str(raised.value)
+
+
+@pytest.mark.parametrize("missing", ["cluster.json", "kubeconfig"])
+def test_no_cluster_is_connected(
+    factory: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    cluster = importlib.import_module("wine_dags.cluster")
+    for name, variable in (("cluster.json", "GAIAFLOW_CLUSTER"), ("kubeconfig", "GAIAFLOW_KUBECONFIG")):
+        (tmp_path / name).write_text(json.dumps(CLUSTER))
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    assert cluster.read_cluster("prod_local").namespace == "tasks"
+    (tmp_path / missing).unlink()
+    with pytest.raises(cluster.NoCluster, match="no cluster is connected: gaiaflow-setup cluster --start"):
+        cluster.read_cluster("prod_local")
+
+
+@pytest.mark.parametrize(
+    ("given", "requests", "limits"),
+    [
+        (None, {"cpu": "250m", "memory": "512Mi"}, {"cpu": "2", "memory": "2Gi"}),
+        ("small", {"cpu": "100m", "memory": "256Mi"}, {"cpu": "1", "memory": "1Gi"}),
+        ({"limits": {"memory": "64Mi"}}, {"cpu": "250m", "memory": "64Mi"}, {"cpu": "2", "memory": "64Mi"}),
+        ({"requests": {"cpu": 4}}, {"cpu": "4", "memory": "512Mi"}, {"cpu": "4", "memory": "2Gi"}),
+        ({"gpu": 1}, {"cpu": "250m", "memory": "512Mi"}, {"cpu": "2", "memory": "2Gi", "nvidia.com/gpu": "1"}),
+    ],
+)
+def test_resources(factory: ModuleType, given: Any, requests: dict[str, str], limits: dict[str, str]) -> None:
+    read = importlib.import_module("wine_dags.resources").read_resources(given)
+    assert read == {"requests": requests, "limits": limits}
 
 
 GOOD = {"task_id": "t", "func_path": "wine.probe:exact"}
@@ -197,8 +334,8 @@ POD = {**GOOD, "image": "i", "env": "prod"}
 @pytest.mark.parametrize(
     ("arguments", "error", "parts"),
     [
-        ({**GOOD, "env": "prd"}, ValueError, ["env 'prd'", "dev, prod_local, prod"]),
-        ({**GOOD, "env": None}, ValueError, ["env None", "dev, prod_local, prod"]),
+        ({**GOOD, "env": "prd"}, ValueError, ["env 'prd'", "dev, dev_docker, prod_local, prod"]),
+        ({**GOOD, "env": None}, ValueError, ["env None", "dev, dev_docker, prod_local, prod"]),
         ({**GOOD, "task_id": "a b"}, ValueError, ["task_id 'a b'", "letters, digits, underscores, dashes and dots"]),
         ({**GOOD, "task_id": "a" * 251}, ValueError, ["task_id", "1 to 250"]),
         ({**GOOD, "task_id": 7}, ValueError, ["task_id 7", "letters"]),
@@ -238,8 +375,26 @@ POD = {**GOOD, "image": "i", "env": "prod"}
         ({**GOOD, "image": 1}, TypeError, ["image 1 is a int", "str"]),
         ({**GOOD, "secrets": "my-creds"}, TypeError, ["secrets 'my-creds'", "list of names"]),
         ({**GOOD, "secrets": [1]}, TypeError, ["secrets [1]", "list of names"]),
-        ({**GOOD, "env_vars": {"A": 1}}, TypeError, ["env_vars {'A': 1}", "str to str"]),
-        ({**GOOD, "env_vars": ["A"]}, TypeError, ["env_vars ['A']", "str to str"]),
+        ({**GOOD, "env_vars": {"A": 1}}, TypeError, ["env_vars", "['A']", "str to str"]),
+        ({**GOOD, "env_vars": ["A"]}, TypeError, ["env_vars is a list", "str to str"]),
+        ({**GOOD, "env_vars": {"A=B": "c"}}, ValueError, ["env_vars", "'A=B'"]),
+        ({**GOOD, "params": ["a"]}, TypeError, ["params ['a'] is a list", "dict"]),
+        ({**GOOD, "params": {"a": (1,)}}, TypeError, ["argument 'params'", "(1,), a tuple"]),
+        ({**GOOD, "params": {}, "func_kwargs": {"params": 1}}, ValueError, ["'params' is given twice"]),
+        ({**GOOD, "resources": "huge"}, ValueError, ["resources 'huge'", "small, medium, large"]),
+        ({**GOOD, "resources": 1}, TypeError, ["resources 1 is a int"]),
+        ({**GOOD, "resources": {"memory": "1Gi"}}, ValueError, ["unknown keys ['memory']", "requests, limits and gpu"]),
+        ({**GOOD, "resources": {"limits": "1Gi"}}, TypeError, ["resources['limits'] is '1Gi'", "dict"]),
+        ({**GOOD, "resources": {"limits": {"disk": "1"}}}, ValueError, ["['disk']", "cpu and memory"]),
+        ({**GOOD, "resources": {"limits": {"memory": "1GB"}}}, ValueError, ["['limits']['memory'] is '1GB'", "'2Gi'"]),
+        ({**GOOD, "resources": {"limits": {"memory": "512"}}}, ValueError, ["'512'", "less than 1Mi"]),
+        ({**GOOD, "resources": {"limits": {"cpu": True}}}, ValueError, ["['cpu'] is True"]),
+        (
+            {**GOOD, "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "500m"}}},
+            ValueError,
+            ["requests['cpu'] 2", "limits['cpu'] 500m"],
+        ),
+        ({**GOOD, "resources": {"gpu": -1}}, ValueError, ["['gpu'] is -1"]),
     ],
 )
 def test_refused(factory: ModuleType, arguments: dict[str, Any], error: type[Exception], parts: list[str]) -> None:

@@ -23,6 +23,7 @@ def find_image() -> str | None:
     return written.read_text().strip() if written.is_file() else None
 
 
-# dev: the tasks run in Airflow's own Python; prod_local: in pods on this machine; prod: in pods in Airflow's cluster.
+# dev: the tasks run in Airflow's own Python; dev_docker: in containers on this machine; prod_local: in pods on this
+# machine; prod: in pods in a company's cluster.
 ENV = os.environ.get("GAIAFLOW_ENV", "dev")
 IMAGE = os.environ.get("GAIAFLOW_IMAGE") or find_image()

@@ -14,8 +14,8 @@ from {{ cookiecutter.package_name }}_dags import ENV, IMAGE
 from {{ cookiecutter.package_name }}_dags.task_factory import task_factory
 
 PACKAGE = "{{ cookiecutter.package_name }}"
-# What a pod needs to find MLflow; in dev the tasks have it already.
-MLFLOW = {name: value for name, value in os.environ.items() if name == "MLFLOW_TRACKING_URI"}
+# In `prod`, MLflow is where Airflow's own environment says; on this machine, tasks are told without this.
+MLFLOW = {name: value for name, value in os.environ.items() if name == "MLFLOW_TRACKING_URI" and ENV == "prod"}
 
 with DAG(
     dag_id=f"{PACKAGE}_example",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import os
 import re
@@ -9,12 +10,17 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import runner
+from .resources import read_resources
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
 
-ENVIRONMENTS = ("dev", "prod_local", "prod")
+ENVIRONMENTS = ("dev", "dev_docker", "prod_local", "prod")
 RETURN_VALUE = "return_value"
+# The function's argument that gets the DAG run's params.
+PARAMS = "params"
+# Airflow's own is five minutes.
+RETRY_DELAY = datetime.timedelta(seconds=10)
 
 
 def task_factory(
@@ -28,6 +34,8 @@ def task_factory(
     secrets: list[str] | None = None,
     env_vars: dict[str, str] | None = None,
     retries: int = 2,
+    params: dict[str, Any] | None = None,
+    resources: str | dict[str, Any] | None = None,
     **operator_args: Any,
 ) -> BaseOperator:
     """Make a task that calls one function of the project.
@@ -39,16 +47,21 @@ def task_factory(
         task_id: unique in its DAG or task group.
         func_path: `module.path:function`. In `dev` it must exist when the DAG is parsed; it isn't imported for that.
         func_kwargs: the function's arguments.
-        image: the image to run in `prod_local` and `prod`, where it is required.
-        env: `dev` calls the function in Airflow's own Python. `prod_local` and `prod` start a pod for it: in the cluster
-            of the kubeconfig that GAIAFLOW_KUBECONFIG names, and in the cluster Airflow runs in. The pod's namespace
-            is GAIAFLOW_NAMESPACE, or `default`.
+        image: the image to run, required everywhere but in `dev`.
+        env: `dev` calls the function in Airflow's own Python. `dev_docker` starts a container of the image on this
+            machine's Docker engine. `prod_local` and `prod` start a pod: in the cluster that `gaiaflow-setup cluster`
+            has connected, and in the one that `prod.yaml` names, by default the cluster that Airflow runs in.
         xcom_push: push what the function returns to XCom.
-        xcom_pull_tasks: arguments that other tasks computed: `{argument: {"task": "group.task", "key": "return_value"}}`;
+        xcom_pull_tasks: arguments that other tasks computed: `{argument: {"task": "a_group.a_task", "key": "a_key"}}`;
             the key may be left out. The other task must be upstream of this one.
-        secrets: names of Kubernetes secrets whose entries become environment variables; ignored in `dev`.
+        secrets: names of Kubernetes secrets whose entries become environment variables; ignored in `dev` and
+            `dev_docker`, which have no cluster.
         env_vars: more environment variables; ignored in `dev`.
-        retries: how often to try again after a failure.
+        retries: how often to try again after a failure, 10 seconds later unless `retry_delay` is given.
+        params: hand the DAG run's params to the function, as its argument `params`; a name that they don't have gets
+            the value given here. None: the function gets no such argument.
+        resources: `small`, `medium` (the default) or `large`, or `{"requests": {"cpu", "memory"}, "limits": {...},
+            "gpu": 1}`; see `resources`. Ignored in `dev`.
         operator_args: anything else that every Airflow operator takes, such as `trigger_rule` or `pool`.
 
     Raises:
@@ -59,41 +72,65 @@ def task_factory(
     _check_task(task_id, env, retries)
     _check_function(func_path, env)
     _check_arguments(func_path, func_kwargs, pulls)
+    _check_params(func_path, params, func_kwargs, pulls)
     _check_pod(env, image, secrets, env_vars)
+    amounts = read_resources(resources)
     common = {"task_id": task_id, "retries": retries, "do_xcom_push": xcom_push, **operator_args}
     if env == "dev":
-        return _python_operator(func_path, func_kwargs, pulls, common)
+        return _retry_soon(_python_operator(func_path, func_kwargs, pulls, params, common), operator_args)
 
+    operator_class: Any
     # Only here: the Kubernetes provider is slow to import, and a workstation may not have it.
-    from .pod_operator import FunctionPodOperator
-
-    return FunctionPodOperator(
+    if env == "dev_docker":
+        from .docker_operator import FunctionDockerOperator as operator_class
+    else:
+        from .pod_operator import FunctionPodOperator as operator_class
+    operator = operator_class(
         func_path=func_path,
         func_kwargs=func_kwargs,
         xcom_pull_tasks=pulls,
+        run_params=params,
         image=image,
         env=env,
         env_vars=env_vars or {},
         env_secrets=secrets or [],
+        amounts=amounts,
         **common,
     )
+    return _retry_soon(operator, operator_args)
 
 
 def _python_operator(
-    func_path: str, func_kwargs: dict[str, Any], pulls: dict[str, dict[str, str]], common: dict[str, Any]
+    func_path: str,
+    func_kwargs: dict[str, Any],
+    pulls: dict[str, dict[str, str]],
+    params: dict[str, Any] | None,
+    common: dict[str, Any],
 ) -> BaseOperator:
     from airflow.providers.standard.operators.python import PythonOperator
 
     # The arguments stay inside this function, as Airflow would render op_kwargs with Jinja.
     def call_function(**context: Any) -> Any:
-        result = runner.call(func_path, collect_arguments(func_path, func_kwargs, pulls, context))
+        result = runner.call(func_path, collect_arguments(func_path, func_kwargs, pulls, context, params))
         return runner.pack(result, f"the result of {func_path}") if common["do_xcom_push"] else None
 
     return PythonOperator(python_callable=call_function, **common)
 
 
+def _retry_soon(operator: BaseOperator, operator_args: dict[str, Any]) -> BaseOperator:
+    """Have a failed task tried again soon, unless the task, its group or its DAG says when."""
+    groups = [operator.task_group, operator.dag] if operator.has_dag() else []
+    if not any("retry_delay" in given for given in [operator_args, *(group.default_args for group in groups if group)]):
+        operator.retry_delay = RETRY_DELAY
+    return operator
+
+
 def collect_arguments(
-    func_path: str, func_kwargs: dict[str, Any], pulls: dict[str, dict[str, str]], context: Mapping[str, Any]
+    func_path: str,
+    func_kwargs: dict[str, Any],
+    pulls: dict[str, dict[str, str]],
+    context: Mapping[str, Any],
+    params: dict[str, Any] | None = None,
 ) -> str:
     """Pull what other tasks computed and join it with the fixed arguments, at run time.
 
@@ -113,6 +150,8 @@ def collect_arguments(
             )
         value = context["ti"].xcom_pull(task_ids=source["task"], key=source.get("key", RETURN_VALUE))
         pulled[argument] = runner.unpack(value)
+    if params is not None:
+        pulled[PARAMS] = {**params, **context["params"]}
     return runner.encode_arguments(func_path, {**func_kwargs, **pulled})
 
 
@@ -155,6 +194,16 @@ def _check_source(argument: str, source: Any) -> None:
             raise TypeError(f"xcom_pull_tasks[{argument!r}][{key!r}] is {value!r}, not a str; {allowed}")
 
 
+def _check_params(func_path: str, params: Any, *others: dict[str, Any]) -> None:
+    if params is None:
+        return
+    if not isinstance(params, dict):
+        raise TypeError(f"params {params!r} is a {type(params).__name__}; use a dict of defaults, which may be empty")
+    if any(PARAMS in arguments for arguments in others):
+        raise ValueError("the argument 'params' is given twice: by params, and in func_kwargs or xcom_pull_tasks")
+    runner.encode_arguments(func_path, {PARAMS: params})
+
+
 def _check_pod(env: str, image: Any, secrets: Any, env_vars: Any) -> None:
     if image is not None and not isinstance(image, str):
         raise TypeError(f"image {image!r} is a {type(image).__name__}; use a str such as 'my_project:0.1.0'")
@@ -162,10 +211,15 @@ def _check_pod(env: str, image: Any, secrets: Any, env_vars: Any) -> None:
         raise ValueError(f"image {image!r} is not allowed with env {env!r}; name the image to run, 'my_project:0.1.0'")
     if secrets is not None and not (isinstance(secrets, list) and all(isinstance(name, str) for name in secrets)):
         raise TypeError(f"secrets {secrets!r} is not allowed; use a list of names of Kubernetes secrets")
-    if env_vars is not None and not (
-        isinstance(env_vars, dict) and all(isinstance(text, str) for pair in env_vars.items() for text in pair)
-    ):
-        raise TypeError(f"env_vars {env_vars!r} is not allowed; use a dict of str to str")
+    if env_vars is not None and not isinstance(env_vars, dict):
+        raise TypeError(f"env_vars is a {type(env_vars).__name__}; use a dict of str to str")
+    # Without the values, which may be secret.
+    if wrong := [
+        name for name, value in (env_vars or {}).items() if not isinstance(name, str) or not isinstance(value, str)
+    ]:
+        raise TypeError(f"env_vars has entries that aren't of the type str, {wrong}; use a dict of str to str")
+    if wrong := [name for name in env_vars or {} if not re.fullmatch(r"[!-<>-~]+", name)]:
+        raise ValueError(f"env_vars has the names {wrong}; a name takes printable ASCII characters other than '='")
 
 
 def _check_function(func_path: str, env: str) -> None:

@@ -1,6 +1,6 @@
 """Calls one function of the project by its path, the same way in every environment.
 
-In `dev` the Airflow task does it in its own process; in `prod_local` and `prod` a pod does it with
+In `dev` the Airflow task does it in its own process; in the other environments a pod or a container does it with
 `python -m PACKAGE.runner`, told by the environment variables below. The image does so on its own, too, with `--print`:
 then the result is printed. This file is part of the package (for pods) and of the DAG folder (for Airflow, where the
 package may be missing), so it needs nothing but Python's standard library.
@@ -8,6 +8,11 @@ package may be missing), so it needs nothing but Python's standard library.
 What a function may take and give: None, bool, int, float (also nan and inf), str, and lists and dicts (with str keys)
 of these. They arrive as they were sent, but for the order of a dict's keys, which the database may change. Anything
 else, such as a tuple or a date, is refused in every environment, as it would turn into something else on its way.
+
+How a pod's outcome reaches Airflow: a short JSON text goes into the file that GAIAFLOW_OUTCOME_FILE names, in a pod its
+termination message. It holds the result, or the error with its traceback. A result that doesn't fit is printed last, in
+numbered lines that begin with the marker in GAIAFLOW_RESULT_MARKER; the file then says how many lines there are, and
+the checksum of what they hold.
 """
 
 from __future__ import annotations
@@ -18,14 +23,22 @@ import os
 import reprlib
 import sys
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any
 
 FUNC_PATH = "GAIAFLOW_FUNC_PATH"
 FUNC_KWARGS = "GAIAFLOW_FUNC_KWARGS"
-RESULT_FILE = "GAIAFLOW_RESULT_FILE"
+OUTCOME_FILE = "GAIAFLOW_OUTCOME_FILE"
+RESULT_MARKER = "GAIAFLOW_RESULT_MARKER"
 
 # Linux takes no environment variable of more than 128 KiB.
 MAX_ARGUMENTS_BYTES = 120 * 1024
+# Of JSON. Airflow keeps results in its database, and sends them around.
+MAX_RESULT_BYTES = 1024 * 1024
+# Kubernetes cuts a termination message there.
+MAX_OUTCOME_BYTES = 4096
+# With its marker, such a line is short enough for one write that no other process can split.
+LINE_BYTES = 3000
 
 PACKED = "gaiaflow_json"
 
@@ -87,9 +100,15 @@ def pack(value: Any, where: str) -> Any:
 
     Raises:
         TypeError: the value is of a type that cannot be carried.
+        ValueError: it takes more than MAX_RESULT_BYTES.
     """
     check(value, where)
     text = json.dumps(value)
+    if len(text) > MAX_RESULT_BYTES:
+        raise ValueError(
+            f"{where} takes {len(text)} bytes as JSON; allowed are {MAX_RESULT_BYTES}. "
+            "Hand over where the data is, not the data"
+        )
     plain = json.loads(text)
     return plain if _survives_database(plain) else {PACKED: text}
 
@@ -165,19 +184,121 @@ def call(func_path: str, arguments_json: str) -> Any:
     return function(**arguments)
 
 
+def encode_outcome(outcome: dict[str, Any]) -> bytes | None:
+    """Write an outcome as JSON, compressed where it has to be; None if it takes more than MAX_OUTCOME_BYTES even so."""
+    import base64
+    import zlib
+
+    # Half surrogate pairs have no UTF-8; escaped they are still JSON.
+    text = json.dumps(outcome, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    if len(text) > MAX_OUTCOME_BYTES:
+        text = json.dumps({"zlib": base64.b64encode(zlib.compress(text, 9)).decode()}).encode()
+    return text if len(text) <= MAX_OUTCOME_BYTES else None
+
+
+def encode_result(packed: Any, marker: str) -> tuple[bytes, list[bytes]]:
+    """Write a result as an outcome, and the lines to print where it doesn't fit in there.
+
+    Args:
+        packed: what `pack` returned.
+        marker: what the lines begin with.
+    """
+    import base64
+    import hashlib
+    import zlib
+
+    if short := encode_outcome({"result": packed}):
+        return short, []
+    text = json.dumps(packed).encode()
+    data = base64.b64encode(zlib.compress(text))
+    parts = [data[start : start + LINE_BYTES] for start in range(0, len(data), LINE_BYTES)]
+    lines = [b"%s %d %s\n" % (marker.encode(), number, part) for number, part in enumerate(parts)]
+    return json.dumps({"lines": len(lines), "sha256": hashlib.sha256(text).hexdigest()}).encode(), lines
+
+
+def encode_error(error: BaseException) -> bytes:
+    """Write an error with its traceback as an outcome; of a long one, the middle is left out."""
+    text = format_error(error)
+    # What compresses best of all doesn't take more.
+    room = min(len(text), 64 * 1024)
+    while (outcome := encode_outcome({"error": shorten(text, room)})) is None:
+        room = room * 3 // 4
+    return outcome
+
+
+def format_error(error: BaseException) -> str:
+    """Write an error as Python does, without this file's own part of the traceback."""
+    import traceback
+
+    trace = error.__traceback__
+    while trace and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace)).strip()
+
+
+def shorten(text: str, room: int) -> str:
+    """Leave out the middle of a text that is longer than `room`: its beginning and above all its end tell more."""
+    if len(text) <= room:
+        return text
+    start = room // 4
+    return f"{text[:start]}\n[{len(text) - room} characters left out]\n{text[len(text) - room + start :]}"
+
+
 def main() -> None:
-    """Call the function that the environment names, and write its result where the environment says."""
+    """Call the function that the environment names, and write its outcome where the environment says."""
+    import signal
+
+    # The first process of a container gets no signal that it has no handler for: it would live on for 30 seconds.
+    signal.signal(signal.SIGTERM, _end)
     func_path = os.environ.get(FUNC_PATH)
     if not func_path:
         sys.exit(f"{FUNC_PATH} must be set, to 'module.path:function'; {FUNC_KWARGS} holds its arguments as JSON")
+    outcome_file = os.environ.get(OUTCOME_FILE)
+    # The function may close or replace its standard output.
+    output = os.dup(1) if outcome_file else None
+    try:
+        outcome, lines = _run(func_path)
+    except BaseException as error:
+        if outcome_file:
+            _write(outcome_file, encode_error(error))
+        if isinstance(error, SystemExit) and not error.code:
+            # Airflow calls this a failure in `dev`, too: the function has not returned.
+            sys.exit(f"{func_path} ended Python with exit code 0, and returned nothing")
+        raise
+    if outcome_file and output is not None:
+        _print_last(lines, output)
+        _write(outcome_file, outcome)
+
+
+def _run(func_path: str) -> tuple[bytes, list[bytes]]:
     result = call(func_path, os.environ.get(FUNC_KWARGS, "{}"))
-    if result_file := os.environ.get(RESULT_FILE):
-        packed = pack(result, f"the result of {func_path}")
-        with open(result_file, "w", encoding="utf-8") as file:
-            json.dump(packed, file)
+    what = f"the result of {func_path}"
     if "--print" in sys.argv:
-        check(result, f"the result of {func_path}")
+        check(result, what)
         print(json.dumps(result))
+    if marker := os.environ.get(RESULT_MARKER):
+        return encode_result(pack(result, what), marker)
+    return b'{"result": null}', []
+
+
+def _end(signal_number: int, frame: FrameType | None) -> None:
+    # Not os._exit: what the function has to close, it can close.
+    sys.exit(128 + signal_number)
+
+
+def _print_last(lines: list[bytes], output: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream and not stream.closed:
+            stream.flush()
+    # The function's last line may have no end.
+    for line in [b"\n", *lines] if lines else []:
+        while line:
+            line = line[os.write(output, line) :]
+
+
+def _write(path: str, outcome: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(outcome)
 
 
 if __name__ == "__main__":
