@@ -53,6 +53,10 @@ options:
     description: The file in the node that leads to the registry.
     type: str
     default: ""
+  bundles:
+    description: The directory of unpacked bundles.
+    type: path
+    default: ""
   host_address:
     description: The address of this machine that pods of a cluster that isn't Minikube's reach.
     type: str
@@ -89,6 +93,10 @@ connected:
   description: Whether the instance is connected with this cluster as a start would do it.
   returned: always
   type: bool
+bundle:
+  description: The directory in a bundle of what Minikube would download; nothing where no bundle has it.
+  returned: always
+  type: str
 lost_node_image:
   description: The image of a node whose container is gone while its volume is there; else nothing.
   returned: always
@@ -229,6 +237,14 @@ def volume_exists(engine: Engine, name: str) -> bool:
         return bool(engine.get(f"/volumes/{name}"))
     except EngineError:
         return False
+
+
+def bundle_with_cluster(bundles: str) -> str:
+    """Return the directory in the newest bundle that has what Minikube would download; nothing where none has it."""
+    found = sorted(
+        Path(bundles or "/nowhere").glob("*/cluster/minikube-cache.tar"), key=lambda one: one.stat().st_mtime
+    )
+    return str(found[-1].parent) if found else ""
 
 
 def image_of_lost_node(engine: Engine, profile: str) -> str:
@@ -489,6 +505,7 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
     kept = read_whole(Path(parameters["connection"] or "/nowhere") / "cluster.json")
     return {
         **found,
+        "bundle": bundle_with_cluster(parameters["bundles"]),
         "ready": ready,
         "connected": connected,
         "server": admin.server if admin else "",
@@ -519,6 +536,7 @@ def main() -> None:
             "registry": {"type": "str", "default": ""},
             "registry_port": {"type": "int", "default": 0},
             "hosts_file": {"type": "str", "default": ""},
+            "bundles": {"type": "path", "default": ""},
             "host_address": {"type": "str", "default": ""},
             "will_start": {"type": "bool", "default": False},
             "force_new": {"type": "bool", "default": False},

@@ -46,6 +46,7 @@ def test_cluster_starts_from_a_bundle(cluster: Cluster, packed: Path, tmp_path: 
         offline.setup("cluster", "--start", *options)
         assert wait_until(lambda: offline.stack.services()["kubernetes"]["health"] == "healthy", 10, "healthy")
     finally:
+        subprocess.run(["docker", "load", "--input", str(place / "images.tar")], check=True, capture_output=True)
         offline.setup("cluster", "--delete", "--yes", *options)
         for left in sorted(place.parent.parent.rglob("*"), reverse=True):
             left.unlink() if left.is_file() else left.rmdir()
