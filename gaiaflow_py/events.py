@@ -73,7 +73,8 @@ class RunResult:
         endpoints: Where the services answer ("service", "url", "user", "password_in").
         services: The services' states ("name", "state", "health", "url", "uptime_s", "memory_bytes").
         findings: What the doctor found ("id", "title", "state", "message", "why", "repair").
-            Of these three, each has "host", too, when there are several.
+        secrets: Secrets of Kubernetes ("name", "namespace", "ours", "keys"), without their values.
+            Of these four, each has "host", too, when there are several.
         notes: What a user should know of what was done, a line each.
         image: The name of the image that was built, or needn't be.
         phases: What was done, in the words of the display.
@@ -90,6 +91,7 @@ class RunResult:
     endpoints: list[dict[str, Any]] = field(default_factory=list)
     services: list[dict[str, Any]] = field(default_factory=list)
     findings: list[dict[str, Any]] = field(default_factory=list)
+    secrets: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     image: str = ""
     phases: list[Phase] = field(default_factory=list)
@@ -128,6 +130,7 @@ class Collector:
         self._diffs: dict[tuple[str, str], str] = {}
         self._endpoints: dict[str, list[dict[str, Any]]] = {}
         self._services: dict[str, list[dict[str, Any]]] = {}
+        self._secrets: dict[str, list[dict[str, Any]]] = {}
         self._findings: dict[str, dict[str, dict[str, Any]]] = {}
 
     def handle(self, event: Event) -> None:
@@ -158,8 +161,9 @@ class Collector:
         """
         result = self.result
         findings = {host: [*found.values()] for host, found in self._findings.items()}
-        result.endpoints, result.services, result.findings = (
-            _placed(told, several=len(result.hosts) > 1) for told in (self._endpoints, self._services, findings)
+        result.endpoints, result.services, result.secrets, result.findings = (
+            _placed(told, several=len(result.hosts) > 1)
+            for told in (self._endpoints, self._services, self._secrets, findings)
         )
         if not result.failures and returncode:
             ended = "was killed" if returncode == KILLED else f"ended with code {returncode}"
@@ -206,6 +210,8 @@ class Collector:
             self._endpoints[host] = res["endpoints"]
         if isinstance(res.get("services"), list):
             self._services[host] = res["services"]
+        if isinstance(res.get("secrets"), list):
+            self._secrets[host] = res["secrets"]
         self.result.image = res.get("project_image") or self.result.image
         for finding in res.get("findings") or ():
             self._findings.setdefault(host, {})[finding["id"]] = finding  # a repair's task has the last word

@@ -15,6 +15,7 @@ COMMANDS = {
     "workstation": "Bring this machine to its wanted state: stack and example project.",
     "mlops": "Start, stop or restart Airflow, MLflow, S3 and JupyterLab.",
     "cluster": "Start, stop or restart Kubernetes, and connect the stack with it.",
+    "secrets": "Keep passwords and keys for tasks that run in Kubernetes.",
     "plan": "Say what workstation or mlops would change.",
     "status": "Show how the services are.",
     "credentials": "Show user names, passwords and tokens.",

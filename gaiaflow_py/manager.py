@@ -39,7 +39,7 @@ class MlopsManager:
         progress: bool = False,
     ) -> None:
         path = Path(project).expanduser().absolute() if project is not None else None
-        _check(path, instance, services, jupyter_port)
+        check(path, instance, services, jupyter_port)
         self.instance = instance
         self._stack = Stack(instance, path, tuple(services), jupyter_port)
         self._options = RunOptions(progress=progress)
@@ -93,7 +93,7 @@ class MlopsManager:
         """
         if self._stack.project is None:
             raise InputError("There is no project to build an image of; give MlopsManager one.")
-        return _run(build_image(self._stack.project, self._options, always=always, cache=cache)).image
+        return perform(build_image(self._stack.project, self._options, always=always, cache=cache)).image
 
     def status(self) -> list[dict[str, Any]]:
         """Returns the services' states: name, state, health, url, uptime_s (seconds) and memory_bytes.
@@ -144,7 +144,7 @@ class MlopsManager:
         sys.exit(run(["mlops", "--project", str(project), *arguments]))
 
     def _change(self, action: Action, delete_volumes: bool) -> RunResult:
-        return _run(self._stack.change(action, self._options, delete_volumes=delete_volumes))
+        return perform(self._stack.change(action, self._options, delete_volumes=delete_volumes))
 
 
 class MinikubeManager:
@@ -171,7 +171,7 @@ class MinikubeManager:
         progress: bool = False,
     ) -> None:
         path = Path(project).expanduser().absolute() if project is not None else None
-        _check(path, instance, (), None)
+        check(path, instance, (), None)
         file = Path(kubeconfig).expanduser().absolute() if kubeconfig is not None else None
         if file is not None and not file.is_file():
             raise InputError(f"The kubeconfig '{file}' doesn't exist.")
@@ -188,7 +188,7 @@ class MinikubeManager:
             RunError: It failed.
             BusyError: Another run works on the same instance.
         """
-        return _run(self._cluster.change("start", self._options, force_new=force_new))
+        return perform(self._cluster.change("start", self._options, force_new=force_new))
 
     def stop(self) -> RunResult:
         """Stop the cluster; what is in it stays.
@@ -252,10 +252,20 @@ class MinikubeManager:
         sys.exit(run(["cluster", "--project", str(project), *arguments]))
 
     def _change(self, action: ClusterAction) -> RunResult:
-        return _run(self._cluster.change(action, self._options))
+        return perform(self._cluster.change(action, self._options))
 
 
-def _run(request: Request) -> RunResult:
+def perform(request: Request) -> RunResult:
+    """Run a playbook, and return how it ended if that was well.
+
+    Args:
+        request: What to run.
+
+    Raises:
+        RunError: It failed.
+        InterruptedRunError: A signal ended it.
+        BusyError: Another run works on the same instance.
+    """
     result = runner.run(request)
     if result.status == "interrupted":
         raise InterruptedRunError(result, result.signum)
@@ -264,7 +274,18 @@ def _run(request: Request) -> RunResult:
     return result
 
 
-def _check(project: Path | None, instance: str, services: Sequence[str], jupyter_port: int | None) -> None:
+def check(project: Path | None, instance: str, services: Sequence[str], jupyter_port: int | None) -> None:
+    """Refuse what can be told to be wrong before anything runs.
+
+    Args:
+        project: A project's directory.
+        instance: An instance's name.
+        services: Services' names.
+        jupyter_port: JupyterLab's port.
+
+    Raises:
+        InputError: A value isn't allowed.
+    """
     if project is not None and not project.is_dir():
         raise InputError(f"The project directory '{project}' doesn't exist.")
     if not INSTANCE.fullmatch(instance):

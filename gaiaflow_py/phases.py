@@ -28,6 +28,7 @@ TITLES: Mapping[str, str] = {
     "roles/cluster/tasks/built.yml": "Image of the project",
     "roles/cluster/tasks/pushed.yml": "Pushing the image",
     "roles/cluster/*": "Looking at Kubernetes",
+    "roles/kube_secret/*": "Secrets",
     "roles/doctor/tasks/as_root.yml": "Repairing as root",
     "roles/doctor/*": "Looking for troubles",
     "roles/mlops/tasks/carr[iy]*.yml": "Copying files to the hosts",

@@ -163,6 +163,8 @@ def run_document(result: RunResult) -> dict[str, Any]:
         content["endpoints"] = result.endpoints
     if result.image and result.status == "ok":
         content["image"] = result.image
+    if result.secrets:
+        content["secrets"] = result.secrets
     if result.notes:
         content["notes"] = result.notes
     if result.deferred:
@@ -212,6 +214,32 @@ def services(states: Sequence[Mapping[str, Any]]) -> None:
     if any("host" in service for service in states):
         columns.insert(0, "host")
     table(columns, rows)
+
+
+def secrets(request: Request, result: RunResult) -> None:
+    """Print the list of secrets: names, keys and lengths.
+
+    Args:
+        request: What was run.
+        result: How it ended.
+    """
+    if request.options.json:
+        document({"secrets": result.secrets} | run_document(result))
+        return
+    rows = [
+        [*([str(secret["host"])] if "host" in secret else []), str(secret["name"]), *_key_cells(key)]
+        for secret in result.secrets
+        for key in secret["keys"] or [{"key": "-", "bytes": 0, "ends_with_newline": False}]
+    ]
+    if rows:
+        table([*(["host"] if "host" in result.secrets[0] else []), "secret", "key", "bytes", ""], rows)
+    elif result.status == "ok":
+        print("There are none yet: gaiaflow-setup secrets create makes one.")
+    outcome(request, result)
+
+
+def _key_cells(key: Mapping[str, Any]) -> list[str]:
+    return [str(key["key"]), str(key["bytes"]), "ends with a newline" if key["ends_with_newline"] else ""]
 
 
 def duration(seconds: float | None) -> str:

@@ -243,3 +243,80 @@ class Cluster:
         }
         words = [str(word) for option, value in said.items() if value for word in (option, value)]
         return " ".join([f"cluster --{action}", *map(shlex.quote, words)])
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a secret is to hold.
+
+    Attributes:
+        data: Values by key.
+        env_files: Files in the syntax of `.env`.
+        files: Files by the key that holds their content.
+    """
+
+    data: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env_files: tuple[Path, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """The secrets of one instance's tasks.
+
+    Attributes:
+        instance: The instance, or None for the default one.
+        namespace: Their namespace; the one of the instance's pods when None.
+        kubeconfig: The kubeconfig of a cluster in place of this machine's.
+        context: The context in it.
+    """
+
+    instance: str | None = None
+    namespace: str | None = None
+    kubeconfig: Path | None = None
+    context: str | None = None
+
+    def create(self, name: str, given: Given, options: RunOptions) -> Request:
+        """Return the request that makes a secret, or replaces it.
+
+        Args:
+            name: Its name.
+            given: What it is to hold.
+            options: How to run it.
+        """
+        said = {
+            "kube_secret_data": dict(given.data),
+            "kube_secret_env_files": [str(path) for path in given.env_files],
+            "kube_secret_files": {key: str(path) for key, path in given.files.items()},
+        }
+        return self._request("create", "present", options, name, said)
+
+    def delete(self, name: str, options: RunOptions) -> Request:
+        """Return the request that deletes a secret.
+
+        Args:
+            name: Its name.
+            options: How to run it.
+        """
+        return self._request("delete", "absent", options, name, {})
+
+    def list(self, options: RunOptions) -> Request:
+        """Return the request that tells all about the secrets but their values.
+
+        Args:
+            options: How to run it.
+        """
+        return self._request("list", "listed", options, "", {})
+
+    def _request(self, action: str, state: str, options: RunOptions, name: str, more: Mapping[str, Any]) -> Request:
+        said = {
+            "kube_secret_name": name,
+            "kube_secret_instance": self.instance,
+            "kube_secret_namespace": self.namespace,
+            "kube_secret_kubeconfig": str(self.kubeconfig) if self.kubeconfig else None,
+            "kube_secret_context": self.context,
+            **more,
+        }
+        variables = {key: value for key, value in said.items() if value} | {"kube_secret_state": state}
+        command = " ".join(["secrets", action, *([shlex.quote(name)] if name else [])])
+        return Request("secrets", command, variables, options, is_question=action == "list")
