@@ -7,6 +7,9 @@ from typing import Any
 
 from gaiaflow_py.request import Request
 
+TEMPLATE = frozenset("{#")
+"""What every template has one of, its header `#jinja2:` included."""
+
 
 class _Text(str):
     """Text that a user typed, or that follows from it: never a template."""
@@ -42,7 +45,9 @@ def _yaml(value: Any) -> str:
     """Returns a value in YAML's flow style, in ASCII, as no character means anything else there."""
     if isinstance(value, str):
         escaped = value.encode("unicode_escape").decode().replace('"', '\\"')
-        return f'{"!unsafe " * isinstance(value, _Text)}"{escaped}"'
+        # The tag makes Ansible read 0123 and yes as plain scalars, quotes or not, so it is only where it is needed.
+        is_tagged = isinstance(value, _Text) and not TEMPLATE.isdisjoint(value)
+        return f'{"!unsafe " * is_tagged}"{escaped}"'
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_yaml(str(name))}: {_yaml(one)}" for name, one in value.items()) + "}"
     if isinstance(value, list | tuple):
