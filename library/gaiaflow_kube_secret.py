@@ -372,6 +372,8 @@ def remove(secrets: Secrets, module: AnsibleModule) -> dict[str, Any]:
             continue
         said += changes(one["name"], {}, found.get("data") or {}) or f"{one['name']}: it goes, and was empty\n"
         secrets.delete(one["name"])
+        is_gone = "would be deleted" if module.check_mode else "is deleted"
+        result["notes"].append(f"Secret {one['name']} in namespace {module.params['namespace']} {is_gone}.")
         result["changed"] = True
     return {**result, "diff": {"prepared": said}} if said else result
 
