@@ -254,7 +254,7 @@ FAILURES: list[tuple[str, dict[str, Any], dict[str, Any], str, list[str]]] = [
         {"mebibytes": 200},
         {"resources": {"limits": {"memory": "64Mi"}}},
         "AirflowException",
-        ["limit of 64Mi", "OOMKilled, exit code 137", "resources"],
+        ["limit of 64Mi", "exit code 137", "resources"],
     ),
 ]
 

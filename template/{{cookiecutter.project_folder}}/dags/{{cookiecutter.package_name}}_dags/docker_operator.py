@@ -167,6 +167,10 @@ class FunctionDockerOperator(BaseOperator):  # type: ignore[misc]
 
     def _read_result(self, lines: ResultLines) -> Any:
         state = self._state()
+        if state["ExitCode"] == 137 and not state["OOMKilled"]:
+            # The engine learns of the reason by another way than of the end.
+            time.sleep(1)
+            state = self._state()
         outcome = self._read_outcome()
         code = state["ExitCode"]
         if code != 0 or not outcome or "error" in outcome:

@@ -161,6 +161,11 @@ def describe_failure(end: End, error: str | None, limit: str | None) -> str:
             f"{text}, and gave no outcome: its runner is another than this DAG folder's, or the function ended Python. "
             "Build the image again: gaiaflow-setup images"
         )
+    if end.exit_code == 137:
+        return (
+            f"{text}, so it was killed: most often for using more memory than its limit of {limit or 'the node'}; "
+            "give the task more with resources"
+        )
     if end.exit_code > 128:
         return f"{text}, so by signal {end.exit_code - 128}, and said nothing"
     return f"{text}, and said nothing"
