@@ -151,7 +151,7 @@ class FunctionDockerOperator(BaseOperator):  # type: ignore[misc]
 
     def _check_killed(self) -> None:
         if self.killed:
-            raise AirflowException("the task was told to end, and its container with it")
+            raise AirflowException("the task was told to end, and its container with it") from None
 
     def _state(self) -> dict[str, Any]:
         assert self.container is not None

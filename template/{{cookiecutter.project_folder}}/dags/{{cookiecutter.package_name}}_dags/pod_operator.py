@@ -309,7 +309,7 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
 
     def _check_killed(self) -> None:
         if self._killed:
-            raise AirflowException("the task was told to end, and its pod with it")
+            raise AirflowException("the task was told to end, and its pod with it") from None
 
     def _read_pod(self) -> k8s.V1Pod:
         name, namespace = self.pod.metadata.name, self.pod.metadata.namespace
@@ -467,8 +467,8 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
         """Tell whether Airflow's triggerer reaches the cluster: it goes by the proxy that the environment names."""
         if not self.cluster.kubeconfig:
             return True
-        host = self.client.api_client.configuration.host
-        return bool(not getproxies_environment() or proxy_bypass_environment(urlsplit(host).netloc))
+        server = urlsplit(self.client.api_client.configuration.host)
+        return bool(server.scheme not in getproxies_environment() or proxy_bypass_environment(server.netloc))
 
 
 class PodStart:
