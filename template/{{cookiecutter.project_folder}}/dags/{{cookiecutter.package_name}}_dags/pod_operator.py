@@ -23,9 +23,10 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from kubernetes.client import Configuration, CoreV1Api
 from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
+from kubernetes.config import ConfigException
 
 from . import pod_states, runner
-from .cluster import Cluster, NoCluster, read_cluster, read_prod
+from .cluster import NO_CLUSTER, Cluster, NoCluster, read_cluster, read_prod
 from .container_log import ContainerLog, split_lines
 from .results import ResultLines, read_outcome
 from .task_factory import collect_arguments
@@ -174,7 +175,11 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
     @functools.cached_property
     def client(self) -> CoreV1Api:
         """The cluster's API."""
-        return self.hook.core_v1_client
+        try:
+            return self.hook.core_v1_client
+        except ConfigException as error:
+            advice = NO_CLUSTER if self.env == "prod_local" else "name Airflow's connection to one in prod.yaml"
+            raise AirflowFailException(f"there is no cluster to run the pod in ({error}): {advice}") from None
 
     def _build_pod(self, arguments: str, context: Any) -> k8s.V1Pod:
         cluster = self.cluster
