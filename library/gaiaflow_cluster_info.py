@@ -422,8 +422,17 @@ def registry_state(engine: Engine, parameters: dict[str, Any], node: dict[str, A
 # ---- The module
 
 
-def own_engine() -> Engine:
-    """Return this machine's engine, if it answers."""
+def own_engine(*, needed: bool) -> Engine | None:
+    """Return this machine's engine; None where it doesn't answer and isn't needed."""
+    try:
+        return _own_engine()
+    except Refused:
+        if needed:
+            raise
+        return None
+
+
+def _own_engine() -> Engine:
     try:
         engine = Engine(own_socket(), timeout=30)
         engine.get("/version")
@@ -480,7 +489,8 @@ def examine_minikube(parameters: dict[str, Any], engine: Engine) -> dict[str, An
 
 def examine(parameters: dict[str, Any]) -> dict[str, Any]:
     """Return how the cluster is, and what is missing."""
-    engine = own_engine()
+    admin = admin_access(parameters)
+    engine = own_engine(needed=bool(parameters["profile"]))
     found: dict[str, Any] = {
         "state": "running",
         "problem": "",
@@ -490,8 +500,8 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
         "notes": [],
     }
     found |= {"lost_node_image": "", "registry_address": "", "registry_exists": False, "registry_ready": True}
-    admin = admin_access(parameters)
     if parameters["profile"]:
+        assert engine is not None
         found |= examine_minikube(parameters, engine)
     running = found["state"] == "running"
     if parameters["await"] == "api" and not awaited(lambda: answers(admin), READY_S):
@@ -511,7 +521,7 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
         "server": admin.server if admin else "",
         "images": kept.get("images", {}),
         "image_ids": kept.get("image_ids", {}),
-        "engine": f"unix://{engine.socket}",
+        "engine": f"unix://{engine.socket}" if engine else "",
         "is_root": os.geteuid() == 0,
     }
 
