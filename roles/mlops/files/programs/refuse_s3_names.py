@@ -76,11 +76,15 @@ class Peer:
         self.protocol = h11.Connection(role, max_incomplete_event_size=HEAD_BYTES)
         self.reader, self.writer = reader, writer
 
-    async def receive(self) -> h11.Event | type[h11.PAUSED]:
+    async def receive(self) -> h11.Event:
         """Return the next part of a request or an answer."""
-        while (event := self.protocol.next_event()) is h11.NEED_DATA:
+        while True:
+            event = self.protocol.next_event()
+            if isinstance(event, h11.Event):
+                return event
+            if event is h11.PAUSED:
+                raise ConnectionError("another request came before this one's answer had ended")
             self.protocol.receive_data(await self.reader.read(CHUNK_BYTES))
-        return event
 
     async def send(self, event: h11.Event) -> None:
         """Write a part of a request or an answer, at the pace at which it is taken."""
@@ -93,9 +97,8 @@ async def pass_on(source: Peer, target: Peer) -> None:
     """Pass on what follows, up to the end of the request or the answer."""
     while True:
         event = await source.receive()
-        if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
+        if isinstance(event, h11.ConnectionClosed):
             raise ConnectionError("it ended too early")
-        assert isinstance(event, h11.Event)
         await target.send(event)
         if isinstance(event, h11.EndOfMessage):
             return
