@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from clusters import Cluster
-from stack import CHECKOUT, PACKAGE, Airflow, Mlflow, objects
+from stack import CHECKOUT, PACKAGE, Airflow, Mlflow, objects, wait_until
 
 TASKS = ("load_data", "split", "model.train", "model.register", "predict")
 OWN_TO_A_RUN = {"run_id", "model_uri", "version", "uri"}
@@ -65,7 +65,8 @@ def test_each_run_registers_a_model_with_its_artifacts_in_s3(
 
 def test_no_pod_and_no_container_is_left(cluster: Cluster, runs: dict[str, tuple[dict[str, Any], str, float]]) -> None:
     assert runs
-    assert not cluster.get("-n", cluster.kept["namespace"], "pods")["items"]
+    # Kubernetes removes a pod some moments after it was told to.
+    wait_until(lambda: not cluster.get("-n", cluster.kept["namespace"], "pods")["items"], 45, "no pod is left")
     left = subprocess.run(["docker", "ps", "--all", "--format", "{{.Image}}"], capture_output=True, text=True).stdout
     assert not [image for image in left.split() if PACKAGE in image]
 
