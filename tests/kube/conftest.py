@@ -35,13 +35,16 @@ def stack(tools: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> It
     stack = Stack(home=root / "gaiaflow home", project=root / "wine project", instance="kube")
     before = os.environ.get("GAIAFLOW_ENV")
     os.environ["GAIAFLOW_ENV"] = "prod_local"
+    # An interrupted start leaves nothing either.
     try:
-        stack.run("workstation", *STACK_ALONE, "--project", str(stack.project))
+        try:
+            stack.run("workstation", *STACK_ALONE, "--project", str(stack.project))
+        finally:
+            os.environ.pop("GAIAFLOW_ENV") if before is None else os.environ.update(GAIAFLOW_ENV=before)
+        yield stack
     finally:
-        os.environ.pop("GAIAFLOW_ENV") if before is None else os.environ.update(GAIAFLOW_ENV=before)
-    yield stack
-    if stack.directory.exists():
-        stack.run("uninstall", "--yes")
+        if stack.directory.exists():
+            stack.run("uninstall", "--yes")
 
 
 @pytest.fixture(scope="session")
