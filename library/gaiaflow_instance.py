@@ -122,6 +122,7 @@ import re
 import secrets
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,8 @@ CLASHING_ADDRESSES = {"127.0.0.1", "0.0.0.0", "::", "::1"}
 SUBDIRECTORIES = ("config", "data", "logs", "workspace/dags")
 # The kernel allows 107 bytes for a socket's path; the longest name that is put there has 20.
 LONGEST_SOCKET_DIRECTORY = 85
+# Where the ports are noted that instances have, for those of other homes and users. Not in TMPDIR: shells differ in it.
+RESERVATIONS = Path("/tmp/gaiaflow-{user}-ports")
 
 
 class Taken(Exception):
@@ -242,14 +245,64 @@ class Ports:
         raise Taken(f"No port from {first} up is free for {name}.")
 
 
-def reserved_by_others(home: Path, directory: Path) -> set[int]:
-    """All ports that the other instances' records name."""
-    ports: set[int] = set()
-    for record in (home / "instances").glob("*/instance.json"):
-        if record.parent != directory:
-            for name, port in kept_record(record.parent).get("ports", {}).items():
-                ports.update(with_grpc(name, port))
-    return ports
+def with_all_grpc(ports: dict[str, int]) -> set[int]:
+    """Return the ports with the second ones that go with them."""
+    return {number for name, port in ports.items() for number in with_grpc(name, port)}
+
+
+def reserved_in(home: Path, directory: Path) -> set[int]:
+    """Return the ports that the records of a home's other instances name."""
+    others = [record.parent for record in (home / "instances").glob("*/instance.json") if record.parent != directory]
+    return set().union(*(with_all_grpc(kept_record(other).get("ports", {})) for other in others))
+
+
+def reserved_elsewhere(directory: Path) -> set[int]:
+    """Return the ports that instances of other homes and users have noted, whether they listen or not."""
+    reserved: set[int] = set()
+    for note in RESERVATIONS.parent.glob(RESERVATIONS.name.format(user="*") + "/*.json"):
+        # Anybody may have put anything there: what isn't a note reserves nothing.
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            if note.is_symlink() or not note.is_file():
+                continue
+            noted = json.loads(note.read_text())
+            if noted["directory"] != str(directory) and may_exist(Path(noted["directory"])):
+                reserved.update(int(port) for port in noted["ports"])
+    return reserved
+
+
+def may_exist(directory: Path) -> bool:
+    """Return whether a directory is there, or is somewhere where this user can't look."""
+    try:
+        return directory.exists()
+    except PermissionError:
+        return True
+
+
+@contextlib.contextmanager
+def reserving_ports(directory: Path) -> Iterator[None]:
+    """Hold the lock under which the user's instances get their ports, and note those that this one has got.
+
+    Raises:
+        ValueError: Another user has taken the place for the notes.
+    """
+    place = own_reservations()
+    place.mkdir(exist_ok=True, mode=0o755)
+    if place.is_symlink() or place.stat().st_uid != os.geteuid():
+        raise ValueError(f"{place} belongs to another user; the ports of this user's instances are noted there.")
+    with locked(place / ".lock"):
+        yield
+        ports = sorted(with_all_grpc(kept_record(directory).get("ports", {})))
+        note = place / f"{hashlib.sha256(os.fsencode(directory)).hexdigest()}.json"
+        write_private(note, json.dumps({"directory": str(directory), "ports": ports}))
+        note.chmod(0o644)
+        for other in place.glob("*.json"):
+            if not Path(read_whole(other).get("directory", "/")).exists():
+                other.unlink()
+
+
+def own_reservations() -> Path:
+    """Return where the ports of this user's instances are noted."""
+    return RESERVATIONS.with_name(RESERVATIONS.name.format(user=os.geteuid()))
 
 
 def checked_overrides(overrides: dict[str, Any], known: dict[str, int]) -> dict[str, int]:
@@ -272,7 +325,7 @@ def choose_ports(module: AnsibleModule, record: dict[str, Any], directory: Path,
     overrides = checked_overrides(module.params["port_overrides"], defaults)
     kept: dict[str, int] = record.get("ports", {})
     first_instance = module.params["name"] == "default"
-    allocator = Ports(directory, reserved_by_others(home, directory))
+    allocator = Ports(directory, reserved_in(home, directory) | reserved_elsewhere(directory))
     ports: dict[str, int] = {}
     for name, default in defaults.items():
         port = overrides.get(name, kept.get(name))
@@ -563,8 +616,8 @@ def main() -> None:
             result = ensure_instance(module, home, directory)
         else:
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # One lock for all instances: two that start at once must not be given the same ports.
-            with locked(home / ".lock"):
+            # Two instances that start at once must not be given the same ports, whatever home they are of.
+            with reserving_ports(directory):
                 result = ensure_instance(module, home, directory)
         if module.params["state"] == "present":
             made = ensure_environments(module, home, result["record"])
