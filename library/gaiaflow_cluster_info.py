@@ -101,6 +101,14 @@ lost_node_image:
   description: The image of a node whose container is gone while its volume is there; else nothing.
   returned: always
   type: str
+certificates_end:
+  description: Whether certificates of the profile end within a day, or have ended.
+  returned: always
+  type: bool
+profile_directory:
+  description: Where Minikube keeps the profile.
+  returned: always
+  type: str
 registry_exists:
   description: Whether there is a container of the registry.
   returned: always
@@ -170,6 +178,7 @@ PROFILE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 LEAST_MEMORY_MB, LEAST_CPUS, LEAST_DISK_MB = 1800, 2, 3000
 FULL_PERCENT = 85
 STATUS_S = 60
+DAY_S = 24 * 3600.0
 READY_S = 60.0
 REPAIR = "gaiaflow-setup cluster --start --force-new makes it anew, without what is in it."
 
@@ -290,6 +299,28 @@ def network_of(engine: Engine, profile: str) -> dict[str, str]:
     network = ipaddress.ip_network(found["Subnet"])
     gateway = found.get("Gateway") or str(network[1])
     return {"gateway": gateway, "subnet": str(network), "registry_address": str(network[-2])}
+
+
+def certificates_end(profile: str) -> float | None:
+    """Return when the first of a profile's certificates ends, in seconds since the epoch; None where it isn't known."""
+    try:
+        from cryptography import x509
+    except ImportError:
+        return None
+    ends = []
+    for file in profile_directory(profile).glob("*.crt*"):
+        try:
+            ends.append(x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc.timestamp())
+        except (OSError, ValueError):
+            continue
+    return min(ends, default=None)
+
+
+def expiry_problem(ends: float | None) -> str:
+    """Return what is wrong with certificates that end within a day; else nothing."""
+    if ends is None or ends - time.time() >= DAY_S:
+        return ""
+    return f"its certificates end on {time.strftime('%Y-%m-%d at %H:%M', time.localtime(ends))}; this start renews them"
 
 
 # ---- The machine
@@ -473,6 +504,10 @@ def examine_minikube(parameters: dict[str, Any], engine: Engine) -> dict[str, An
     state, problem = "running", ""  # as Minikube has said just now, if something is waited for
     if not parameters["await"]:
         state, problem = state_of_profile(engine, minikube, profile, parameters["admin_kubeconfig"])
+    looks = parameters["will_start"] and not parameters["await"] and state != "absent"
+    ending = expiry_problem(certificates_end(profile)) if looks else ""
+    if ending and state in ("running", "stopped"):
+        state, problem = "stopped", f"{problem}; {ending}" if problem else ending
     root = str(engine.get("/info").get("DockerRootDir", ""))
     notes = disk_note(root)
     if parameters["will_start"] and state != "running":
@@ -482,8 +517,9 @@ def examine_minikube(parameters: dict[str, Any], engine: Engine) -> dict[str, An
         notes += [f"Minikube's profile '{profile}': {problem}."] * bool(problem)
     network = network_of(engine, profile)
     exists, ready = registry_state(engine, parameters, node_of(engine, profile), network["registry_address"])
-    found = {"state": state, "problem": problem, "minikube": minikube, "notes": notes}
+    found: dict[str, Any] = {"state": state, "problem": problem, "minikube": minikube, "notes": notes}
     found["lost_node_image"] = image_of_lost_node(engine, profile)
+    found |= {"certificates_end": bool(ending), "profile_directory": str(profile_directory(profile))}
     return {**found, **network, "registry_exists": exists, "registry_ready": ready}
 
 
@@ -499,6 +535,7 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
         "subnet": "",
         "notes": [],
     }
+    found |= {"certificates_end": False, "profile_directory": ""}
     found |= {"lost_node_image": "", "registry_address": "", "registry_exists": False, "registry_ready": True}
     if parameters["profile"]:
         assert engine is not None
