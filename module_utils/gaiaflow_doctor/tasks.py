@@ -37,10 +37,10 @@ from airflow.sdk import dag, task
 @dag(dag_id="{dag_id}", schedule=None, is_paused_upon_creation=False, tags=["gaiaflow-setup doctor"])
 def check():
     @task(retries=0)
-    def work():
+    def succeed():
         return None
 
-    work()
+    succeed()
 
 
 check()
@@ -114,7 +114,7 @@ def run_one(context: Context, airflow: Airflow, directory: Path, record: dict[st
         path = f"dags/{dag_id}/dagRuns/{run}"
         ended = wait(lambda: end_state(airflow, path), RUN_S)
         if ended is None:
-            state = airflow.state(f"{path}/taskInstances/work") or {}
+            state = airflow.state(f"{path}/taskInstances/succeed") or {}
             message = f"A task is {state.get('state') or 'not even scheduled'} {RUN_S:.0f} s after it was started"
             return said(directory, message, "airflow-scheduler")
         if ended != "success":
@@ -132,7 +132,7 @@ def end_state(airflow: Airflow, path: str) -> str | None:
 def last_error(airflow: Airflow, path: str) -> str:
     """What a task's own log says last of its errors; nothing where it never began."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        lines = airflow.ask("GET", f"/api/v2/{path}/taskInstances/work/logs/1")["content"]
+        lines = airflow.ask("GET", f"/api/v2/{path}/taskInstances/succeed/logs/1")["content"]
         errors = [line for line in lines if isinstance(line, dict) and line.get("level") in ("error", "critical")]
         for line in reversed(errors):
             details = line.get("error_detail") or [{}]
