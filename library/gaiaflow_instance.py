@@ -234,6 +234,11 @@ class Ports:
                     return f"the container {container}"
         return None
 
+    def can_keep(self, name: str, port: int) -> bool:
+        """Return whether the instance can go on with a port: nobody else uses it, or has noted it unused."""
+        numbers = set(with_grpc(name, port))
+        return self.holder(name, port) is None and not (numbers & self.reserved and numbers.isdisjoint(self.listeners))
+
     def free_from(self, name: str, first: int, taken: set[int]) -> int:
         """The first usable port from `first` on."""
         for port in range(first, PORT_RANGE.stop):
@@ -288,7 +293,7 @@ def reserving_ports(directory: Path) -> Iterator[None]:
     place = own_reservations()
     place.mkdir(exist_ok=True, mode=0o755)
     if place.is_symlink() or place.stat().st_uid != os.geteuid():
-        raise ValueError(f"{place} belongs to another user; the ports of this user's instances are noted there.")
+        raise ValueError(f"{place} belongs to another user. Have it removed: this user's ports are noted there.")
     with locked(place / ".lock"):
         yield
         ports = sorted(with_all_grpc(kept_record(directory).get("ports", {})))
@@ -335,7 +340,7 @@ def choose_ports(module: AnsibleModule, record: dict[str, Any], directory: Path,
         internal = name in module.params["internal_ports"]
         if port is None and not internal and first_instance:
             port = default
-        if port is None or (internal and allocator.holder(name, port)):
+        if port is None or (internal and not allocator.can_keep(name, port)):
             port = allocator.free_from(name, default, others)
         ports[name] = port
     refuse_doubles(ports)

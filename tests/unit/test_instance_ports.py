@@ -49,6 +49,15 @@ def test_stopped_instance_of_another_home_keeps_its_ports(instance: ModuleType, 
     assert instance.reserved_elsewhere(first) == set()
 
 
+def test_unused_port_that_another_instance_has_noted_is_given_up(instance: ModuleType, tmp_path: Path) -> None:
+    ports = instance.Ports(tmp_path, {39004})
+    assert not ports.can_keep("mlflow", 39004) and ports.can_keep("mlflow", 39005)
+    # It is the instance's own process that listens: what runs isn't moved.
+    ports.listeners[39004] = 1
+    ports.holder = lambda name, port: None
+    assert ports.can_keep("mlflow", 39004)
+
+
 def test_instances_of_one_home_keep_their_ports(instance: ModuleType, tmp_path: Path) -> None:
     record_ports(tmp_path / "instances/theirs", {"mlflow": 39005})
     assert instance.reserved_in(tmp_path, tmp_path / "instances/mine") == {39005}
