@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from certificates import make_certificate
 from clusters import PROFILE, Cluster
 from stack import CHECKOUT, SUMMARY, wait_until
 
@@ -136,6 +138,15 @@ def test_start_brings_back_a_node_that_somebody_else_ended(cluster: Cluster, by_
     assert cluster.get("-n", namespace, "secret", "kept")["data"] == {"key": "dmFsdWU="}
     assert cluster.run_in_pod("print(6 * 7)").strip() == "42"
     cluster.kubectl("-n", namespace, "delete", "secret", "kept")
+    assert changed(cluster.cluster("--start").stdout) == 0
+
+
+def test_certificates_are_renewed_before_they_end(cluster: Cluster) -> None:
+    home = Path(cluster.environment.get("MINIKUBE_HOME") or Path.home())
+    certificate = home / ".minikube" / "profiles" / PROFILE / "client.crt"
+    certificate.write_bytes(make_certificate(datetime.timedelta(hours=1)))
+    assert "its certificates end on" in cluster.cluster("--start").stderr
+    assert cluster.run_in_pod("print(6 * 7)").strip() == "42"
     assert changed(cluster.cluster("--start").stdout) == 0
 
 

@@ -1,0 +1,45 @@
+"""What the probe of the cluster says of a profile's certificates."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from certificates import make_certificate
+from doctor_machine import load_shared
+
+MODULE = Path(__file__).parents[2] / "library" / "gaiaflow_cluster_info.py"
+
+
+@pytest.fixture
+def info(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module, with Minikube's home in a directory of the test's own."""
+    load_shared()
+    spec = importlib.util.spec_from_file_location("gaiaflow_cluster_info", MODULE)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setenv("MINIKUBE_HOME", str(tmp_path))
+    module.profile_directory("p").mkdir(parents=True)
+    return module
+
+
+def add(info: ModuleType, name: str, hours: float) -> None:
+    """Add a certificate to the profile that ends in so many hours."""
+    (info.profile_directory("p") / name).write_bytes(make_certificate(datetime.timedelta(hours=hours)))
+
+
+@pytest.mark.parametrize(("hours", "named"), [(23, True), (-1, True), (25, False)])
+def test_certificates_that_end_within_a_day_are_named(info: ModuleType, hours: float, named: bool) -> None:
+    add(info, "apiserver.crt.0815", hours)
+    add(info, "client.crt", 26280)
+    assert ("this start renews them" in info.expiry_problem(info.certificates_end("p"))) is named
+
+
+def test_what_is_no_certificate_ends_never(info: ModuleType) -> None:
+    assert info.expiry_problem(info.certificates_end("p")) == ""
+    (info.profile_directory("p") / "client.crt").write_text("nothing")
+    assert info.certificates_end("p") is None
