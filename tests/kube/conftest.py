@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def tools() -> dict[str, str]:
-    """The environment in which `minikube` and `kubectl` work."""
+    """The environment in which `minikube` and `kubectl` work; and the images that others are built from."""
+    subprocess.run([HERE.parent / "hosts" / "build_service_images"], check=True, capture_output=True, timeout=1200)
     return kube_tools.environment()
 
 

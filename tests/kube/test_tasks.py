@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -15,71 +14,10 @@ from typing import Any
 
 import pytest
 from clusters import Cluster
+from probe import HARD, PASSWORD, PROBE
 from stack import PACKAGE, wait_until
 
 pytestmark = pytest.mark.usefixtures("tools")
-
-PROBE = '''
-"""Functions that the tests run as tasks."""
-
-import os
-import random
-import string
-import sys
-import time
-
-
-def give(value):
-    return value
-
-
-def give_params(params):
-    return params
-
-
-def environment(names):
-    return [os.environ.get(name) for name in names]
-
-
-def letters(size, alphabet=string.ascii_letters):
-    print("no end of line", end="")
-    return "".join(random.Random(size).choices(alphabet, k=size))
-
-
-def fail(message):
-    raise ValueError(message)
-
-
-def leave(code):
-    sys.exit(code)
-
-
-def leave_at_once(code):
-    os._exit(code)
-
-
-def use_memory(mebibytes):
-    return len([os.urandom(1024 * 1024) for _ in range(mebibytes)])
-
-
-def sleep(seconds):
-    print("asleep", flush=True)
-    time.sleep(seconds)
-    return os.uname().nodename
-
-
-def write(lines):
-    for number in range(lines):
-        print(f"line {number:06d}", "x" * 100)
-'''
-# What no log may show.
-PASSWORD = "a-password-of-the-tests"
-TEXT = 'he said "hi" it\'s {braces} %s $HOME $(HOME) $$ \\ Ünïcode 🍷\nnext {{ jinja }} {% raw %} line \0'
-HARD: dict[str, Any] = {
-    "text": TEXT,
-    "nested": [{}, [], "", None, True, 1, 1.0],
-    "numbers": [2**70, -0.0, 1e300, math.nan, math.inf],
-}
 
 
 @dataclass

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 import requests
@@ -132,10 +132,21 @@ def healthy(stack: Stack) -> bool:
     return all(row["health"] == "healthy" for row in stack.services().values())
 
 
+class HasAirflow(Protocol):
+    """Something that an Airflow is part of."""
+
+    @property
+    def credentials(self) -> dict[str, dict[str, str]]:
+        """Return who may sign in, by service."""
+
+    def url(self, service: str, path: str = "") -> str:
+        """Return an address of a service."""
+
+
 class Airflow:
     """Airflow's REST API."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: HasAirflow) -> None:
         self.stack = stack
         login = stack.credentials["airflow"]
         answer = requests.post(

@@ -41,8 +41,8 @@ START_INTERVAL, RUN_INTERVAL = 0.25, 1.0
 FIRST_PATIENCE, PATIENCE = 10.0, 300.0
 # Connecting, and the answer. A log may be silent for long.
 TIMEOUT, LOG_TIMEOUT = (5, 20), (5, 300)
-# A task that is to be deferred waits here so long before: most end sooner.
-WAIT_BEFORE_DEFERRAL = 60.0
+# A task that is to be deferred waits here so long before: many end sooner, and handing them over takes seconds.
+WAIT_BEFORE_DEFERRAL = 10.0
 STACK_LABEL, CALL_LABEL = "gaiaflow/stack", "gaiaflow/call"
 
 
@@ -107,7 +107,8 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
             termination_message_policy="FallbackToLogsOnError",
             # The specification holds the arguments and the environment, which may hold what no log should.
             log_pod_spec_on_failure=False,
-            deferrable=os.environ.get("GAIAFLOW_DEFERRABLE", "").lower() in ("1", "true", "yes"),
+            # A company's Airflow waits for hundreds of pods at once; on one machine, a slot more costs nothing.
+            deferrable=os.environ.get("GAIAFLOW_DEFERRABLE", str(env == "prod")).lower() in ("1", "true", "yes"),
             **operator_args,
         )
         self.func_path = func_path

@@ -1,0 +1,178 @@
+"""`prod`: a company's Airflow in a pod of the cluster runs the DAG folders of two projects, as pods of their images."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow_in_cluster import (
+    COMPANY,
+    GREETING,
+    PARALLELISM,
+    TEAM,
+    AirflowInCluster,
+    build_airflow,
+    postgres_image,
+    push,
+)
+from clusters import PROFILE, Cluster
+from example_runs import ARTIFACT_MIB, Run, add_values_dag, run_in, run_on, start_airflow, without_ids
+from stack import CHECKOUT, PACKAGE, Airflow, objects, wait_until
+
+OTHER = "beer_project"
+LONG_TASKS = 12
+PROD = f"""
+namespace: {TEAM}
+service_account: tasks
+env_secrets: [greeting]
+node_selector: {{kubernetes.io/os: linux}}
+tolerations: [{{key: none, operator: Exists, effect: NoSchedule}}]
+"""
+LONG = f"""
+import sys
+from pathlib import Path
+sys.path.append(str(Path(__file__).absolute().parents[1]))
+from datetime import timedelta
+from airflow.sdk import DAG
+from {PACKAGE}_dags import ENV, IMAGE
+from {PACKAGE}_dags.task_factory import task_factory
+
+def add(task_id, function, arguments, **options):
+    task_factory(task_id=task_id, func_path=f"{PACKAGE}.probe:{{function}}", func_kwargs=arguments, image=IMAGE,
+                 env=ENV, resources={{"requests": {{"cpu": "20m", "memory": "64Mi"}}}}, retries=0, **options)
+
+with DAG("long", schedule=None, max_active_tasks=64):
+    for number in range({LONG_TASKS}):
+        add(f"task_{{number}}", "sleep", {{"seconds": 60}})
+with DAG("faults", schedule=None):
+    add("fail", "fail_later", {{"message": "after a while", "seconds": 25}})
+    add("stop", "sleep", {{"seconds": 3600}})
+    add("timeout", "sleep", {{"seconds": 3600}}, execution_timeout=timedelta(seconds=40))
+    add("secret", "environment", {{"names": ["GREETING"]}})
+"""
+
+
+@pytest.fixture(scope="module")
+def projects(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The stack's project and another one, with their images pushed and named in their DAG folders."""
+    root = tmp_path_factory.mktemp("company")
+    add_values_dag(cluster.stack.project)
+    command = [str(CHECKOUT / "gaiaflow-setup"), "new", "--no-input", "--output-dir", str(root)]
+    subprocess.run([*command, "project_name=Beer project"], check=True, capture_output=True, timeout=120)
+    (other,) = root.iterdir()
+    found = []
+    for project, package in ((cluster.stack.project, PACKAGE), (other, OTHER)):
+        image = cluster.setup("images", "--project", str(project), timeout=1200)
+        assert image
+        found.append(root / "released" / package)
+        shutil.copytree(project / "dags", found[-1] / "dags")
+        dags = found[-1] / "dags" / f"{package}_dags"
+        (dags / "image.txt").write_text(push(f"{package.replace('_', '-')}/{package}:0.1.0"))
+        (dags / "prod.yaml").write_text(PROD)
+    (found[0] / "dags" / f"{PACKAGE}_dags" / "long.py").write_text(LONG)
+    return found
+
+
+@pytest.fixture(scope="module")
+def dev(cluster: Cluster, projects: list[Path]) -> Run:
+    """The example, run by the stack's Airflow as functions; this Airflow rests afterwards."""
+    run = run_in(cluster, "dev")
+    cluster.setup("mlops", "--stop", "--service", "airflow", "--instance", cluster.stack.instance)
+    return run
+
+
+@pytest.fixture(scope="module")
+def company(
+    cluster: Cluster, projects: list[Path], dev: Run, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Airflow]:
+    """The company's Airflow, with both projects' DAGs."""
+    found = AirflowInCluster(cluster)
+    image = build_airflow(projects, tmp_path_factory.mktemp("image"))
+    try:
+        found.deploy(push(image), push(postgres_image()))
+        yield Airflow(found)
+    finally:
+        found.remove()
+        start_airflow(cluster, "prod_local")
+
+
+@pytest.fixture(scope="module")
+def prod(cluster: Cluster, company: Airflow) -> Run:
+    """The example, run by the company's Airflow."""
+    return run_on(company.stack, cluster)
+
+
+def states(airflow: Airflow, dag: str, run: str) -> dict[str, str]:
+    """Return the tasks' states by name."""
+    found = airflow.call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances?limit=100")["task_instances"]
+    return {one["task_id"]: one["state"] for one in found}
+
+
+def begin(airflow: Airflow, dag: str) -> str:
+    """Begin a run of a DAG; return its id."""
+    airflow.wait_for_dag(dag)
+    airflow.call("PATCH", f"dags/{dag}", {"is_paused": False})
+    run: str = airflow.call("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "conf": {}})["dag_run_id"]
+    return run
+
+
+def running(cluster: Cluster) -> list[dict[str, Any]]:
+    """Return the tasks' pods whose containers run."""
+    pods: list[dict[str, Any]] = cluster.get("-n", TEAM, "pods")["items"]
+    return [pod for pod in pods if pod["status"]["phase"] == "Running"]
+
+
+def test_results_are_those_of_dev(dev: Run, prod: Run) -> None:
+    assert without_ids(prod.results) == without_ids(dev.results)
+    assert prod.values == dev.values
+
+
+def test_model_and_artifact_are_in_mlflow_and_s3(cluster: Cluster, prod: Run) -> None:
+    found = objects(cluster.stack)
+    assert any(prod.results["model.train"]["run_id"] in key for key in found)
+    assert [size for key, size in found.items() if prod.artifact_run in key] == [ARTIFACT_MIB * 1024 * 1024]
+
+
+def test_other_projects_dags_run_beside(company: Airflow) -> None:
+    run = company.run_dag(f"{OTHER}_starter")
+    assert company.xcom(f"{OTHER}_starter", run, "report")
+
+
+def test_waiting_takes_no_slot_and_outlives_the_triggerer(cluster: Cluster, company: Airflow) -> None:
+    run, begun = begin(company, "long"), time.monotonic()
+    wait_until(lambda: "deferred" in states(company, "long", run).values(), 120, "a task is deferred")
+    # On the node, which has the programs for that; the kubelet starts the container again.
+    subprocess.run(["docker", "exec", PROFILE, "pkill", "-KILL", "-f", "airflow triggerer"], check=True)
+    wait_until(lambda: len(running(cluster)) > PARALLELISM, 240, "more pods run than there are slots")
+    wait_until(lambda: company.end_state("long", run), 600, "the run ends")
+    assert set(states(company, "long", run).values()) == {"success"}, states(company, "long", run)
+    print(f"{LONG_TASKS} tasks of 60 s on {PARALLELISM} slots took {time.monotonic() - begun:.0f} s")
+
+
+def test_deferred_tasks_end_as_others_do(cluster: Cluster, company: Airflow) -> None:
+    run = begin(company, "faults")
+    wait_until(lambda: states(company, "faults", run)["stop"] == "deferred", 180, "the task is deferred")
+    # Airflow's triggerer begins to watch a moment later, and only then ends the pod of a task that is marked failed.
+    time.sleep(5)
+    company.call("PATCH", f"dags/faults/dagRuns/{run}/taskInstances/stop", {"new_state": "failed"})
+    wait_until(lambda: company.end_state("faults", run), 240, "the run ends")
+    assert states(company, "faults", run) == {
+        "fail": "failed", "stop": "failed", "timeout": "failed", "secret": "success",
+    }  # fmt: skip
+    assert company.xcom("faults", run, "secret") == [GREETING]
+    log = str(company.call("GET", f"dags/faults/dagRuns/{run}/taskInstances/fail/logs/1"))
+    assert "ValueError: after a while" in log and "exit code 1" in log
+    wait_until(lambda: not cluster.get("-n", TEAM, "pods")["items"], 60, "no pod is left")
+
+
+def test_account_of_airflow_has_no_more_rights_than_it_needs(cluster: Cluster, company: Airflow) -> None:
+    asked = {"get secrets": "no", "create pods": "yes", "create pods --subresource=exec": "no", "list nodes": "no"}
+    account = f"--as=system:serviceaccount:{COMPANY}:airflow"
+    for question, answer in asked.items():
+        said = cluster.kubectl("auth", "can-i", *question.split(), account, "-n", TEAM, ok=answer == "yes")
+        assert said.splitlines()[0] == answer, question
