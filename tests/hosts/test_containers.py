@@ -27,7 +27,7 @@ PACKAGE = "corn_project"
 # Of its own: tests/e2e runs beside these tests, and its stack would take ports that ours leaves while it is stopped.
 PORTS = {
     **{"airflow": 11080, "mlflow": 11050, "s3": 11000, "minio": 11001, "jupyter": 11095},
-    **{"postgres": 11432, "filer": 11002, "volume": 11003, "master": 11004},
+    **{"postgres": 11432, "filer": 11002, "volume": 11003, "master": 11004, "forwarder": 11005, "api": 11007},
 }
 
 
@@ -98,7 +98,7 @@ def stack() -> Iterator[Stack]:
 
 def test_a_second_start_changes_nothing_and_restarts_nothing(stack: Stack) -> None:
     before = starts(stack)
-    assert len(before) == 8
+    assert len(before) == 9
     assert changed(stack, "--start") == 0
     assert starts(stack) == before
     assert all_healthy(stack)
