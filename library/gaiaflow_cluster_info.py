@@ -33,6 +33,10 @@ options:
     description: The digest of what a start would make.
     type: str
     default: ""
+  stack_at:
+    description: The instance's runtime, and the ports at which its services and the API server are found.
+    type: dict
+    default: {}
   cpus:
     description: The node's processors.
     type: int
@@ -93,6 +97,10 @@ connected:
   description: Whether the instance is connected with this cluster as a start would do it.
   returned: always
   type: bool
+connection_owner:
+  description: The id of the user to whom the connection's directory belongs; -1 where there is none.
+  returned: always
+  type: int
 bundle:
   description: The directory in a bundle of what Minikube would download; nothing where no bundle has it.
   returned: always
@@ -170,7 +178,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import read_whole
 from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, EngineError, own_socket
-from ansible.module_utils.gaiaflow_kubernetes import Access, Unusable, read_kubeconfig
+from ansible.module_utils.gaiaflow_kubernetes import Access, Unusable, read_connection, read_kubeconfig
 from ansible.module_utils.gaiaflow_kubernetes import Refused as ApiRefused
 from ansible.module_utils.gaiaflow_machine import memory_mb
 
@@ -416,10 +424,12 @@ def is_connected(admin: Access, parameters: dict[str, Any], address: str) -> boo
     kind = "minikube" if parameters["profile"] else "external"
     if (kept.get("kind"), kept.get("namespace")) != (kind, parameters["namespace"]):
         return False
+    if kept.get("stack_at") != parameters["stack_at"]:
+        return False
     if kept.get("server") != admin.server or kept.get("forward", {}).get("address", "") != address:
         return False
     try:
-        own = read_kubeconfig(directory / "kubeconfig")
+        own = read_connection(directory)
         if (own.server, own.authority.strip()) != (admin.server, admin.authority.strip()):
             return False
         own.get(f"/api/v1/namespaces/{namespace}/pods?limit=1")
@@ -549,9 +559,11 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
         raise Refused("The node isn't ready to take pods.", "Find out more: gaiaflow-setup doctor.")
     connects = running and bool(parameters["connection"]) and admin is not None
     connected = connects and is_connected(_known(admin), parameters, found["gateway"] or parameters["host_address"])
-    kept = read_whole(Path(parameters["connection"] or "/nowhere") / "cluster.json")
+    connection = Path(parameters["connection"] or "/nowhere")
+    kept = read_whole(connection / "cluster.json")
     return {
         **found,
+        "connection_owner": connection.stat().st_uid if connection.is_dir() else -1,
         "bundle": bundle_with_cluster(parameters["bundles"]),
         "ready": ready,
         "connected": connected,
@@ -578,6 +590,7 @@ def main() -> None:
             "namespace": {"type": "str", "required": True},
             "connection": {"type": "path", "default": ""},
             "definition": {"type": "str", "default": ""},
+            "stack_at": {"type": "dict", "default": {}},
             "cpus": {"type": "int", "required": True},
             "memory_mb": {"type": "int", "required": True},
             "registry": {"type": "str", "default": ""},

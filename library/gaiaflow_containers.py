@@ -321,6 +321,8 @@ def make_directories(stack: Stack, container: Container) -> None:
     for source in map(Path, container.mounts):
         if stack.directory / "data" in source.parents or source == stack.directory / "workspace":
             source.mkdir(parents=True, exist_ok=True)
+        elif source == stack.directory / "config" / "cluster":
+            source.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def hand_over(stack: Stack, container: Container) -> None:

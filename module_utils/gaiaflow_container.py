@@ -27,6 +27,9 @@ UNPRIVILEGED = "50000:0"
 # While a service is wanted. A stopped one has none: unlike `unless-stopped`, that holds when the engine is killed, too,
 # as the next one then ends what it finds, and takes it for stopped on purpose.
 KEPT_UP, LEFT_DOWN = "always", "no"
+# The engine puts the address of this machine in.
+GATEWAY = "host-gateway"
+HOST_NETWORK = "host"
 LOG = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
 SECOND = 1_000_000_000
 UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
@@ -59,10 +62,11 @@ class Container:
         name: The container's own name.
         image: The image it is made from.
         user: User and group id.
-        network: The instance's network.
+        network: The instance's network, or `host`.
         memory: Its limit in bytes.
         mounts: Directories and files of the host: where each appears, and whether it can be written to.
         ports: Ports published on loopback.
+        host_names: Names by which it finds this machine.
         entrypoint: Instead of the image's, or empty.
         command: Instead of the image's, or empty.
         env: Variables beside the image's; never secrets.
@@ -81,6 +85,7 @@ class Container:
     memory: int
     mounts: dict[str, tuple[str, bool]]
     ports: tuple[int, ...] = ()
+    host_names: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
@@ -89,6 +94,16 @@ class Container:
     stop_signal: str = "SIGTERM"
     stop_timeout: int = 15
     needs: tuple[str, ...] = ()
+
+    @property
+    def is_in_network(self) -> bool:
+        """Whether it is in a network of its own, and not in the host's."""
+        return self.network != HOST_NETWORK
+
+    @property
+    def extra_hosts(self) -> list[str]:
+        """The names by which it finds this machine, as the engine has them."""
+        return [f"{name}:{GATEWAY}" for name in self.host_names]
 
 
 @dataclass(frozen=True)
@@ -144,7 +159,7 @@ def describe(name: str, entry: dict[str, Any], images: dict[str, str], place: Pl
     owned = "image" not in entry
     mounts = {str(place.private(name)): (PRIVATE, False), str(place.passwd): (PASSWD, False)}
     mounts.update({path: (path, True) for path in tops(entry.get("directories", []))})
-    mounts.update({one["source"]: (one["target"], True) for one in entry.get("mounts", [])})
+    mounts.update({one["source"]: (one["target"], not one.get("read_only")) for one in entry.get("mounts", [])})
     if entry.get("sees_project"):
         mounts[workspace] = (workspace, True)
     return Container(
@@ -152,10 +167,11 @@ def describe(name: str, entry: dict[str, Any], images: dict[str, str], place: Pl
         name=f"{place.prefix}-{name}",
         image=images[entry["environment"]] if owned else entry["image"],
         user=place.user,
-        network=place.prefix,
+        network=entry.get("network", place.prefix),
         memory=byte_number(entry["memory"]),
         mounts=mounts,
         ports=tuple(int(port) for port in entry.get("publish", [])),
+        host_names=tuple(entry.get("host_names", [])),
         **({} if owned else foreign(entry)),
         labels={
             DIRECTORY_LABEL: str(place.directory),
@@ -207,7 +223,9 @@ def options(container: Container) -> dict[str, Any]:
             for source, (target, writable) in container.mounts.items()
         ],
         "published_ports": [f"127.0.0.1:{port}:{port}" for port in container.ports],
-        "networks": [{"name": container.network, "aliases": [container.service]}],
+        "network_mode": container.network,
+        "networks": [{"name": container.network, "aliases": [container.service]}] if container.is_in_network else None,
+        "etc_hosts": dict.fromkeys(container.host_names, GATEWAY) or None,
         "memory": str(container.memory),
         "healthcheck": health if container.health else None,
         "stop_signal": container.stop_signal,
@@ -246,6 +264,7 @@ def wanted_state(container: Container, image: dict[str, Any]) -> dict[str, Any]:
         "mounts": {target: [source, writable] for source, (target, writable) in container.mounts.items()},
         "ports": {f"{port}/tcp": [["127.0.0.1", str(port)]] for port in container.ports},
         "network": [container.network],
+        "host names": container.extra_hosts,
         "memory": container.memory,
         "log": [LOG["driver"], LOG["options"]],
         "capabilities": ["ALL"],
@@ -272,6 +291,7 @@ def present_state(found: dict[str, Any]) -> dict[str, Any]:
             for port, bindings in (host["PortBindings"] or {}).items()
         },
         "network": sorted(found["NetworkSettings"]["Networks"]),
+        "host names": host["ExtraHosts"] or [],
         "memory": host["Memory"],
         "log": [host["LogConfig"]["Type"], host["LogConfig"]["Config"]],
         "capabilities": host["CapDrop"] or [],
@@ -349,6 +369,8 @@ def compose(name: str, containers: list[Container]) -> dict[str, Any]:
             "entrypoint": (one.entrypoint, lambda: plain(one.entrypoint)),
             "command": (one.command, lambda: plain(one.command)),
             "environment": (one.env, lambda: one.env),
+            "network_mode": (not one.is_in_network, lambda: one.network),
+            "extra_hosts": (one.host_names, lambda: one.extra_hosts),
             "ports": (one.ports, lambda: [f"127.0.0.1:{port}:{port}" for port in one.ports]),
             "depends_on": (one.needs, lambda: {need: {"condition": "service_started"} for need in one.needs}),
             "healthcheck": (

@@ -9,7 +9,7 @@ import ssl
 import tempfile
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,21 @@ def read_kubeconfig(file: Path, context: str = "") -> Access:
     )
 
 
+def read_connection(directory: Path) -> Access:
+    """Return how an instance's Airflow reaches its cluster, with the API server's address as this machine has it.
+
+    Args:
+        directory: What role cluster has written for the instance.
+
+    Raises:
+        Unusable: The kubeconfig can't be read.
+    """
+    access = read_kubeconfig(directory / "kubeconfig")
+    kept = read_whole(directory / "cluster.json")
+    # Containers are led there by another name.
+    return replace(access, server=str(kept["server"])) if kept.get("api") else access
+
+
 def _parse(file: Path) -> dict[str, Any]:
     try:
         content = _load(file.read_text())
@@ -192,7 +207,7 @@ def cluster_row(directory: Path) -> list[dict[str, Any]]:
         return []
     row = {"name": "kubernetes", "service": "cluster", "url": str(kept.get("server", "")), "uptime_s": None}
     try:
-        access = read_kubeconfig(connection / "kubeconfig")
+        access = read_connection(connection)
         access.get(f"/api/v1/namespaces/{kept.get('namespace', 'default')}/pods?limit=1", seconds=STATUS_S)
         state, health = "running", "healthy"
     except Refused:

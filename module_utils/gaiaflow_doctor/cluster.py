@@ -12,7 +12,13 @@ from typing import Any
 
 from ansible.module_utils.gaiaflow import read_whole
 from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, wrong
-from ansible.module_utils.gaiaflow_kubernetes import Access, Refused, Unusable, read_kubeconfig
+from ansible.module_utils.gaiaflow_kubernetes import (
+    Access,
+    Refused,
+    Unusable,
+    read_connection,
+    read_kubeconfig,
+)
 
 START = "gaiaflow-setup cluster --start"
 MOST_SKEW_S = 30.0
@@ -35,7 +41,7 @@ def look_at_connection(context: Context, instance: str, connection: Path, kept: 
     option = "" if instance == "default" else f" --instance {instance}"
     start, whose = START + option, f"Instance '{instance}' is connected with a cluster"
     try:
-        access = read_kubeconfig(connection / "kubeconfig")
+        access = read_connection(connection)
     except Unusable as error:
         return wrong(str(error), WITHOUT, start)
     try:

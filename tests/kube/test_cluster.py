@@ -268,7 +268,7 @@ def test_cluster_that_is_there_is_used_by_its_kubeconfig(cluster: Cluster, tmp_p
 
 def test_deleted_cluster_leaves_nothing_and_is_made_anew(cluster: Cluster) -> None:
     cluster.cluster("--delete", "--yes")
-    assert not cluster.connection.exists()
+    assert not list(cluster.connection.iterdir())
     assert not cluster.kubeconfig.exists()
     assert not re.search(rf"^{PROFILE}$", docker("ps", "--all", "--format", "{{.Names}}"), re.MULTILINE)
     assert "kubernetes" not in cluster.stack.services()
@@ -283,6 +283,8 @@ def test_forwarder_follows_the_cluster(cluster: Cluster) -> None:
         said = subprocess.run(
             ["curl", "--silent", "--fail", f"http://127.0.0.1:{port}/"], capture_output=True, text=True, check=True
         )
-        return bool(json.loads(said.stdout)["address"] == cluster.kept["forward"]["address"])
+        ports = (cluster.stack.record["ports"][name] for name in ("mlflow", "s3"))
+        wanted = {f"{cluster.kept['forward']['address']}:{port}" for port in ports}
+        return set(json.loads(said.stdout)["listening"]) == wanted
 
     wait_until(listens, 20, "the forwarder listens on the gateway")

@@ -23,7 +23,7 @@ def load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, PROGRAMS / f"{name}.py")
     assert spec
     assert spec.loader
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -86,11 +86,37 @@ def test_forwarder_follows_the_file_and_asks_who_connects(service: int, tmp_path
             assert ask("127.0.0.3", service, b"a") == b""
             file.write_text("{broken")
             wait_until(
-                lambda: b'"ports": []' in ask("127.0.0.1", health, b"GET / HTTP/1.1\r\n\r\n"), 10, "it listens nowhere"
+                lambda: b'"listening": []' in ask("127.0.0.1", health, b"GET / HTTP/1.1\r\n\r\n"),
+                10,
+                "it listens nowhere",
             )
         finally:
             process.terminate()
         assert process.wait(10) == 0
+
+
+def test_forwarder_leads_containers_to_the_api_server(service: int, tmp_path: Path) -> None:
+    program, file = load("forward_to_services"), tmp_path / "cluster.json"
+    file.write_text(json.dumps({"api": {"name": "localhost", "host": "127.0.0.1", "port": service}}))
+    (lead,) = program.read_leads(file, [5000], 9007)
+    assert (lead.address, lead.port, lead.host, lead.onward) == ("127.0.0.1", 9007, "127.0.0.1", service)
+    assert program.read_leads(file, [5000], 0) == []
+    for broken in ('{"api": {}}', '{"api": {"name": "none.invalid", "host": "a", "port": 1}}', '{"api": null}', "[]"):
+        file.write_text(broken)
+        assert program.read_leads(file, [5000], 9007) == []
+
+
+def test_only_containers_of_this_machine_are_led_to_the_api_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = load("forward_to_services")
+    head = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT"
+    rows = ("eth0 00000A0A 00000000 1 0 0 0 00FFFFFF 0 0 0", "docker0 000011AC 00000000 1 0 0 0 0000FFFF 0 0 0")
+    (tmp_path / "route").write_text("\n".join((head, *rows)) + "\n")
+    monkeypatch.setattr(program, "ROUTES", tmp_path / "route")
+    assert program.bridged_networks() == ["172.17.0.0/16"]
+    lead = program.Lead("172.17.0.1", 9007, (), "192.168.49.2", 8443)
+    assert [lead.takes(peer) for peer in ("172.17.0.9", "10.10.0.5", "127.0.0.1")] == [True, False, False]
 
 
 NAMES = {

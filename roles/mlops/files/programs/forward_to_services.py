@@ -1,81 +1,148 @@
-"""Forwards a cluster's connections to services on loopback: `forward_to_services.py CLUSTER HEALTH_PORT PORT...`.
+"""Forwards connections that can't reach loopback: `forward_to_services.py CLUSTER HEALTH_PORT PORT...`.
 
-CLUSTER is the file that role cluster writes; it names the address to listen on, the same ports there, and the network
-whose connections are taken. The file is looked at again and again, as a cluster may be started, made anew elsewhere or
-deleted at any time. What is passed on stays as it is, so that signatures over the name of the host hold.
+CLUSTER is the file that role cluster writes. Pods are led to services: the file names the address to listen on, with
+the same ports as on loopback, and the network whose connections are taken. With `--api-port`, containers are led to the
+API server, too: the file names the host name to listen on, and where the server is as this machine sees it.
+
+The file is looked at again and again, as a cluster may be started, made anew elsewhere or deleted at any time. What is
+passed on stays as it is, so that signatures over the name of the host, and TLS, hold.
 Standard library alone, as all of the services' own programs.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import ipaddress
 import json
 import signal
-import sys
-from collections.abc import Sequence
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
 LOOK_SECONDS = 1.0
 CHUNK_BYTES = 256 * 1024
+ROUTES = Path("/proc/net/route")
+BRIDGES = ("docker", "br-", "podman")
 
 
-def wanted(file: Path) -> tuple[str, str]:
-    """Return the address to listen on and the network that may connect; two empty texts where there is no cluster."""
+@dataclass(frozen=True)
+class Lead:
+    """Whose connections are taken where, and where they are led.
+
+    Attributes:
+        address: The address to listen on.
+        port: The port there.
+        networks: Those that may connect; none means those of this machine's containers.
+        host: Where a connection is led.
+        onward: The port there.
+    """
+
+    address: str
+    port: int
+    networks: tuple[str, ...]
+    host: str
+    onward: int
+
+    def takes(self, peer: str) -> bool:
+        """Return whether an address may connect."""
+        networks = self.networks or bridged_networks()
+        return any(ipaddress.ip_address(peer) in ipaddress.ip_network(network) for network in networks)
+
+
+def read_leads(file: Path, ports: Sequence[int], api_port: int) -> list[Lead]:
+    """Return what is to be forwarded; nothing where there is no cluster.
+
+    Args:
+        file: What role cluster has written.
+        ports: The services' ports.
+        api_port: The port of the API server for containers; 0 for none.
+    """
     try:
-        said = json.loads(file.read_text())["forward"]
-        ipaddress.ip_address(said["address"])
-        ipaddress.ip_network(said["network"])
-        return str(said["address"]), str(said["network"])
+        said = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return []
+    if not isinstance(said, dict):
+        return []
+    return [*leads_to_services(said, ports), *(leads_to_api(said, api_port) if api_port else ())]
+
+
+def leads_to_services(said: dict[str, Any], ports: Iterable[int]) -> list[Lead]:
+    """Return how pods are led to the services on loopback."""
+    try:
+        address, network = said["forward"]["address"], said["forward"]["network"]
+        ipaddress.ip_address(address)
+        ipaddress.ip_network(network)
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [Lead(address, port, (network,), LOOPBACK, port) for port in ports]
+
+
+def leads_to_api(said: dict[str, Any], port: int) -> list[Lead]:
+    """Return how containers are led to the API server."""
+    try:
+        name, host, onward = said["api"]["name"], said["api"]["host"], int(said["api"]["port"])
+        address = socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0]
     except (OSError, ValueError, KeyError, TypeError):
-        return "", ""
+        return []
+    return [Lead(str(address), port, (), host, onward)]
+
+
+def bridged_networks() -> list[str]:
+    """Return the networks that containers of this machine are in, from the kernel's table of routes."""
+    found = []
+    with contextlib.suppress(OSError):
+        for line in ROUTES.read_text().splitlines()[1:]:
+            interface, destination, _gateway, _flags, _count, _use, _metric, mask = line.split()[:8]
+            if interface.startswith(BRIDGES):
+                found.append(str(ipaddress.ip_network(f"{in_order(destination)}/{in_order(mask)}")))
+    return found
+
+
+def in_order(number: str) -> str:
+    """Return an address that the kernel writes as a number, its last byte first."""
+    return socket.inet_ntoa(bytes.fromhex(number)[::-1])
 
 
 class Forwarder:
-    """Listens on one address and several ports, for one network.
+    """Listens on what is to be forwarded."""
 
-    Args:
-        ports: The ports, here and on loopback.
-    """
-
-    def __init__(self, ports: Sequence[int]) -> None:
-        self.ports = ports
-        self.address, self.network = "", ""
-        self.servers: dict[int, asyncio.Server] = {}
+    def __init__(self) -> None:
+        self.servers: dict[Lead, asyncio.Server] = {}
         self.why_not = ""
 
-    async def follow(self, address: str, network: str) -> None:
+    async def follow(self, leads: Sequence[Lead]) -> None:
         """Listen as it is wanted now; what can't be listened on yet is tried again with the next call."""
-        if (address, network) != (self.address, self.network):
-            for server in self.servers.values():
-                server.close()
-            self.servers, self.address, self.network = {}, address, network
-        for port in self.ports:
-            if self.address and port not in self.servers:
-                await self._listen(port)
+        for lead in [lead for lead in self.servers if lead not in leads]:
+            self.servers.pop(lead).close()
+        for lead in leads:
+            if lead not in self.servers:
+                await self._listen(lead)
 
-    async def _listen(self, port: int) -> None:
+    async def _listen(self, lead: Lead) -> None:
         try:
-            self.servers[port] = await asyncio.start_server(
-                lambda reader, writer: self._accept(port, reader, writer), self.address, port, limit=CHUNK_BYTES
+            self.servers[lead] = await asyncio.start_server(
+                lambda reader, writer: self._accept(lead, reader, writer), lead.address, lead.port, limit=CHUNK_BYTES
             )
-            print(f"Listening on {self.address}:{port} for {self.network}.", flush=True)
+            whom = ", ".join(lead.networks) or "containers"
+            print(f"Listening on {lead.address}:{lead.port} for {whom}.", flush=True)
         except OSError as error:  # the address comes with the cluster's network
             if str(error) != self.why_not:
-                print(f"Can't listen on {self.address}:{port} yet: {error}", flush=True)
+                print(f"Can't listen on {lead.address}:{lead.port} yet: {error}", flush=True)
             self.why_not = str(error)
 
-    async def _accept(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(self, lead: Lead, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("peername")[0]
-        if ipaddress.ip_address(peer) not in ipaddress.ip_network(self.network):
-            print(f"Refused a connection of {peer} to port {port}.", flush=True)
+        if not lead.takes(peer):
+            print(f"Refused a connection of {peer} to port {lead.port}.", flush=True)
             writer.close()
             return
         try:
-            onward_reader, onward_writer = await asyncio.open_connection(LOOPBACK, port, limit=CHUNK_BYTES)
+            onward_reader, onward_writer = await asyncio.open_connection(lead.host, lead.onward, limit=CHUNK_BYTES)
         except OSError:
             writer.close()
             return
@@ -85,7 +152,7 @@ class Forwarder:
 
     def state(self) -> dict[str, Any]:
         """Return what is listened on."""
-        return {"address": self.address, "network": self.network, "ports": sorted(self.servers)}
+        return {"listening": sorted(f"{lead.address}:{lead.port}" for lead in self.servers)}
 
 
 async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -108,19 +175,29 @@ async def tell(forwarder: Forwarder, reader: asyncio.StreamReader, writer: async
     writer.close()
 
 
-async def main(file: Path, health_port: int, ports: Sequence[int]) -> None:
+async def main(options: argparse.Namespace) -> None:
     """Forward until a signal ends this."""
-    forwarder = Forwarder(ports)
+    forwarder = Forwarder()
     ended = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, ended.set)
-    await asyncio.start_server(lambda *streams: tell(forwarder, *streams), LOOPBACK, health_port)
+    await asyncio.start_server(lambda *streams: tell(forwarder, *streams), LOOPBACK, options.health_port)
     while not ended.is_set():
-        await forwarder.follow(*wanted(file))
+        await forwarder.follow(read_leads(options.cluster, options.ports, options.api_port))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), LOOK_SECONDS)
 
 
+def read_options() -> argparse.Namespace:
+    """Return what the command line says."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cluster", type=Path)
+    parser.add_argument("health_port", type=int)
+    parser.add_argument("ports", type=int, nargs="+")
+    parser.add_argument("--api-port", type=int, default=0)
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), [int(port) for port in sys.argv[3:]]))
+        asyncio.run(main(read_options()))

@@ -1,0 +1,97 @@
+"""The stack in containers: its Airflow reaches the cluster, runs tasks in pods, and pods reach its MLflow and S3."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from clusters import Cluster
+from example_runs import add_values_dag
+from stack import CHECKOUT, PACKAGE, SUMMARY, Airflow, Stack, objects
+
+START = ("mlops", "--start", "--runtime", "docker", "--service", "airflow", "--service", "mlflow")
+DAG = f"""
+import sys
+from pathlib import Path
+sys.path.append(str(Path(__file__).absolute().parents[1]))
+from airflow.sdk import DAG
+from {PACKAGE}_dags import ENV, IMAGE
+from {PACKAGE}_dags.example_dag import MLFLOW
+from {PACKAGE}_dags.task_factory import task_factory
+
+with DAG("boxes", schedule=None):
+    common = {{"image": IMAGE, "env": ENV, "env_vars": MLFLOW}}
+    where = task_factory(task_id="where", func_path="{PACKAGE}.probe:environment",
+                         func_kwargs={{"names": ["KUBERNETES_PORT", "MLFLOW_TRACKING_URI"]}}, **common)
+    store = task_factory(task_id="store", func_path="{PACKAGE}.probe:store", func_kwargs={{"mebibytes": 2}}, **common)
+    where >> store
+"""
+
+
+def start(cluster: Cluster) -> int:
+    """Start the stack in containers, its tasks in pods; return how many tasks changed something."""
+    command = [str(CHECKOUT / "gaiaflow-setup"), *START, "--instance", "boxes", "--project", str(cluster.stack.project)]
+    environment = {**cluster.environment, "GAIAFLOW_ENV": "prod_local"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200)
+    summary = SUMMARY.search(done.stdout)
+    assert done.returncode == 0 and summary, done.stdout + done.stderr
+    return int(summary[2])
+
+
+@pytest.fixture(scope="module")
+def boxes(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster, connected with a stack in containers beside the native one."""
+    stack = Stack(home=cluster.home, project=cluster.stack.project, instance="boxes")
+    add_values_dag(stack.project)
+    (stack.project / "dags" / f"{PACKAGE}_dags" / "boxes.py").write_text(DAG)
+    found = Cluster(stack, cluster.environment)
+    try:
+        start(found)
+        found.cluster("--start")
+        start(found)
+        yield found
+    finally:
+        if stack.directory.exists():
+            stack.run("uninstall", "--yes")
+
+
+def test_tasks_run_in_pods_and_reach_mlflow_and_s3(boxes: Cluster) -> None:
+    airflow = Airflow(boxes.stack)
+    run = airflow.run_dag("boxes")
+    port = boxes.stack.record["ports"]["mlflow"]
+    kubernetes, mlflow = airflow.xcom("boxes", run, "where")
+    assert kubernetes.startswith("tcp://")
+    assert mlflow == f"http://host.minikube.internal:{port}"
+    stored = airflow.xcom("boxes", run, "store")
+    assert [size for key, size in objects(boxes.stack).items() if stored in key] == [2 * 1024 * 1024]
+
+
+def test_a_connected_stack_in_containers_changes_nothing_when_it_starts_again(boxes: Cluster) -> None:
+    assert start(boxes) == 0
+    summary = SUMMARY.search(boxes.cluster("--start").stdout)
+    assert summary and summary[2] == "0"
+
+
+def test_kubeconfig_is_read_by_the_containers_user_alone(boxes: Cluster) -> None:
+    file = boxes.connection / "kubeconfig"
+    user = 50000 if os.geteuid() == 0 else os.geteuid()
+    assert (file.stat().st_mode & 0o777, file.stat().st_uid) == (0o600, user)
+    assert json.loads(file.read_text())["clusters"][0]["cluster"]["server"].startswith("https://kubernetes:")
+
+
+def test_status_shows_the_cluster(boxes: Cluster) -> None:
+    rows = boxes.stack.services()
+    assert rows["kubernetes"]["health"] == rows["cluster-forwarder"]["health"] == "healthy"
+
+
+def test_forwarder_listens_on_gateways_and_loopback_alone(boxes: Cluster) -> None:
+    address = f"http://127.0.0.1:{boxes.stack.record['ports']['forwarder']}/"
+    listening = json.load(urllib.request.urlopen(address, timeout=5))["listening"]
+    gateways = {one.rpartition(":")[0] for one in listening}
+    assert len(listening) == 3
+    assert boxes.kept["forward"]["address"] in gateways
+    assert all(one.startswith(("172.", "192.168.")) for one in gateways)
