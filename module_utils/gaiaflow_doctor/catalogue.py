@@ -26,7 +26,7 @@ CHECKS = (
     Check("docker_proxy", "proxies", client.look_for_proxy),
     Check("docker_leftovers", "containers left over", leftovers.look_for_containers),
     Check("minikube", "Minikube profile", minikube.look_for_minikube),
-    Check("cluster", "Kubernetes", cluster.look_for_cluster),
+    Check("cluster", "Kubernetes", cluster.look_for_cluster, cluster.CLUSTER_S),
     Check("tasks", "Airflow's tasks", tasks.look_for_tasks, tasks.TASKS_S),
     Check("supervisors", "supervisors left over", leftovers.look_for_supervisors),
     Check("environments", "environments left over", leftovers.look_for_environments),

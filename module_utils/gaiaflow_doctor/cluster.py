@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import json
 import os
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,16 @@ from ansible.module_utils.gaiaflow_kubernetes import (
     read_kubeconfig,
 )
 
+SERVICES_NAME = "host.minikube.internal"
+# Asks as a pod would: its connections leave the node by the same way.
+REACH = f"""
+getent hosts {SERVICES_NAME} >/dev/null || exit 10
+timeout 2 bash -c 'exec 3<>/dev/tcp/{SERVICES_NAME}/'$0 2>/dev/null
+"""
+REACHED, REFUSED, NO_NAME, TIMED_OUT = 0, 1, 10, 124
+EXEC_S = 4.0
+CLUSTER_S = 20.0
+MLFLOW_S = 2.0
 START = "gaiaflow-setup cluster --start"
 MOST_SKEW_S = 30.0
 WITHOUT = "Tasks with GAIAFLOW_ENV=prod_local fail."
@@ -67,12 +79,74 @@ def inside(context: Context, access: Access, kept: dict[str, Any], start: str) -
             "Pods find no names, MLflow's and the package index's neither.",
             f"{start}; then: kubectl -n kube-system logs -l k8s-app=kube-dns",
         )
+    if kept.get("kind") == "minikube":
+        yield from unreached(context, kept, start)
+    yield from local_experiments(kept)
     forward = kept.get("forward") or {}
     if forward and swallowed_by_proxy(forward.get("address", "")):
         yield wrong(
             "A proxy in your shell would get what is for the cluster's network: NO_PROXY doesn't name it.",
             "kubectl and your own clients don't reach the cluster; the product's own do.",
             f"Add {forward.get('network')} and {access.server.split('//')[-1].split(':')[0]} to NO_PROXY.",
+        )
+
+
+def unreached(context: Context, kept: dict[str, Any], start: str) -> Iterator[Finding]:
+    """What keeps pods from MLflow and S3: no name, nobody who listens, or a firewall."""
+    for service in ("mlflow", "s3"):
+        port = (kept.get("stack_at") or {}).get(service)
+        verdict = reach(context, str(kept.get("profile")), int(port)) if port else REACHED
+        where = f"{SERVICES_NAME}:{port}"
+        why = f"Tasks in pods can't use {'MLflow' if service == 'mlflow' else 'S3'}."
+        if verdict == NO_NAME:
+            yield wrong(f"The cluster's node doesn't know the name {SERVICES_NAME}.", why, f"{start} --force-new")
+        elif verdict == REFUSED:
+            yield wrong(
+                f"Nobody listens at {where}, as pods see it: {service} or the cluster-forwarder doesn't run.",
+                why,
+                "gaiaflow-setup mlops --start",
+            )
+        elif verdict == TIMED_OUT:
+            network = (kept.get("forward") or {}).get("network", "the cluster's network")
+            yield wrong(
+                f"Connections of pods to {where} get no answer: a firewall of this machine drops them.",
+                why,
+                f"Allow {network} to reach port {port}, for example: sudo ufw allow from {network} to any port {port}",
+            )
+
+
+def reach(context: Context, profile: str, port: int) -> int:
+    """How the node reaches a port of this machine; as if it did, where nobody can tell."""
+    engine = context.engine.client
+    if engine is None:
+        return REACHED
+    try:
+        made = engine.post(f"/containers/{profile}/exec", {"Cmd": ["bash", "-c", REACH, str(port)]})["Id"]
+        engine.post(f"/exec/{made}/start", {"Detach": True})
+        deadline = time.monotonic() + EXEC_S
+        while (said := engine.get(f"/exec/{made}/json"))["Running"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return TIMED_OUT if said["Running"] else int(said["ExitCode"])
+    except (OSError, KeyError, TypeError):
+        return REACHED
+
+
+def local_experiments(kept: dict[str, Any]) -> Iterator[Finding]:
+    """Experiments whose artifacts are in a directory: a pod would write them to its own disk, and lose them."""
+    port = (kept.get("stack_at") or {}).get("mlflow")
+    address = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=1000"
+    try:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(address, timeout=MLFLOW_S) as answer:
+            experiments = json.load(answer).get("experiments", [])
+    except (OSError, ValueError):
+        return
+    local = [one["name"] for one in experiments if str(one.get("artifact_location", "")).startswith(("/", "file:"))]
+    if local:
+        yield wrong(
+            f"Experiments keep their artifacts in a directory of this machine: {', '.join(sorted(local)[:5])}.",
+            "Tasks in pods would write them to the pod's own disk, and lose them with it.",
+            "Log to an experiment that MLflow makes itself (mlflow.set_experiment), whose artifacts go to S3.",
         )
 
 

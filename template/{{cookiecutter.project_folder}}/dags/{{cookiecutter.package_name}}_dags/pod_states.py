@@ -15,6 +15,13 @@ NOT_THERE = re.compile(
 MISSING = re.compile(r"not found|couldn't find key|non-existent config key|doesn't exist|references non-existent", re.I)
 
 
+RELIEF = {
+    "disk": "make room on its disk (docker system df, docker system prune)",
+    "memory": "give it more memory, or run less on it",
+    "pid": "run fewer processes on it",
+}
+
+
 @dataclass(frozen=True)
 class Problem:
     """What keeps a pod from starting.
@@ -62,6 +69,9 @@ def is_running(pod: Any) -> bool:
 def find_end(pod: Any) -> End | None:
     """Return how the container ended; None if it hasn't."""
     state = find_status(pod)
+    # An evicted pod's container has an exit code, too, which says nothing of the reason.
+    if pod.status.phase == "Failed" and pod.status.reason:
+        return End(None, pod.status.reason, pod.status.message or "")
     if state and state.terminated:
         ended = state.terminated
         return End(ended.exit_code, ended.reason or "", ended.message or "")
@@ -122,6 +132,9 @@ def _unschedulable(pod: Any, message: str, waits_for_nodes: bool) -> Problem:
     # A pod that would fit once others have ended waits for them. One that fits on no node at all says so:
     # Kubernetes looks there for nothing that could make room.
     hopeless = "Preemption is not helpful" in message and not waits_for_nodes
+    if pressure := re.search(r"(disk|memory|pid)-pressure", message):
+        text += f"\nThe node is under {pressure[1]} pressure"
+        return Problem(f"{text}: {RELIEF[pressure[1]]}", 5 if hopeless else float("inf"))
     return Problem(f"{text}: ask for less (resources), or give the cluster more", 5 if hopeless else float("inf"))
 
 

@@ -1,0 +1,67 @@
+"""What the template says of a pod that can't start, or that the cluster has ended."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from stack import CHECKOUT
+
+DAGS = "template/{{cookiecutter.project_folder}}/dags/{{cookiecutter.package_name}}_dags"
+TAINT = (
+    "0/1 nodes are available: 1 node(s) had untolerated taint {{node.kubernetes.io/{}: }}. Preemption is not helpful"
+)
+
+
+@pytest.fixture(scope="module")
+def states() -> ModuleType:
+    """The template's module; it imports nothing of Airflow's."""
+    spec = importlib.util.spec_from_file_location("pod_states", CHECKOUT / DAGS / "pod_states.py")
+    assert spec and spec.loader
+    module = sys.modules["pod_states"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def make_pod(*, phase: str, conditions: tuple[Any, ...] = (), state: Any = None, **status: str) -> SimpleNamespace:
+    """Return a pod as Kubernetes' client gives it."""
+    statuses = [SimpleNamespace(name="base", state=state)] if state else []
+    told = {"reason": None, "message": None, **status}
+    container = SimpleNamespace(image="wine:1", resources=SimpleNamespace(requests={"memory": "1Gi"}, limits={}))
+    return SimpleNamespace(
+        status=SimpleNamespace(phase=phase, conditions=conditions, container_statuses=statuses, **told),
+        spec=SimpleNamespace(containers=[container]),
+    )
+
+
+def terminated(code: int, reason: str) -> SimpleNamespace:
+    """Return a container's state that has ended."""
+    return SimpleNamespace(terminated=SimpleNamespace(exit_code=code, reason=reason, message=""))
+
+
+def test_evicted_pod_names_the_reason_and_not_its_exit_code(states: ModuleType) -> None:
+    message = "The node was low on resource: ephemeral-storage."
+    pod = make_pod(phase="Failed", state=terminated(137, "Error"), reason="Evicted", message=message)
+    end = states.find_end(pod)
+    assert states.describe_failure(end, None, None) == f"the pod ended (Evicted): {message}"
+
+
+def test_container_that_is_killed_for_its_memory_says_so(states: ModuleType) -> None:
+    end = states.find_end(make_pod(phase="Failed", state=terminated(137, "OOMKilled")))
+    assert "OOMKilled" in states.describe_failure(end, None, "64Mi")
+
+
+@pytest.mark.parametrize(
+    ("taint", "relief"), [("disk-pressure", "docker system df"), ("memory-pressure", "give it more memory")]
+)
+def test_node_under_pressure_is_named_with_what_to_do(states: ModuleType, taint: str, relief: str) -> None:
+    condition = SimpleNamespace(
+        type="PodScheduled", status="False", reason="Unschedulable", message=TAINT.format(taint)
+    )
+    problem = states.find_problem(make_pod(phase="Pending", conditions=(condition,)), "wine:1", False)
+    assert taint.replace("-", " ") in problem.text and relief in problem.text
+    assert "ask for less" not in problem.text
+    assert problem.patience == 5
