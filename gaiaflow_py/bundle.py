@@ -347,17 +347,18 @@ class _Packer:
 
     def _project_pins(self, project: Path | None) -> Iterator[Pin]:
         """What the example project and the user's own need, in each environment that runs a project's code."""
+        from gaiaflow_py.catalogue import environments as of_services
         from gaiaflow_py.project import generate
 
         environments = module_utils("gaiaflow_environments")
         example = generate(content_root() / "template", self.private / "example", {}, ask=False)
-        runs_project = _yaml("roles/mlops/vars/main/catalogue.yml")["mlops_environment_names"]
+        with_project = [name for name, runs_project in of_services().items() if runs_project]
         for directory in filter(None, (example, project)):
             try:
                 dependencies = environments.needs_of(str(directory)).requirements
             except environments.Failed as error:
                 raise InputError(str(error)) from error
-            for name in (name for name, runs in runs_project.items() if runs and dependencies):
+            for name in with_project if dependencies else ():
                 self.display.step(item=f"{directory.name} in {name}")
                 yield from self._resolve(name, dependencies)
 

@@ -12,8 +12,9 @@ from gaiaflow_py.errors import GaiaflowError, InputError
 from gaiaflow_py.paths import instances_dir
 
 COPIES = "config/copies"
-MAPPINGS = ("ports", "urls", "airflow", "minio", "jupyter", "postgres")
-"""What is a mapping in a record, and in credentials."""
+RECORD = "instance.json"
+MAPPINGS = ("ports", "urls")
+"""What is a mapping in a record; in credentials, all is."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def load(name: str) -> Instance:
         hint = f"There are: {known}." if known else "There are none yet: gaiaflow-setup mlops --start makes one."
         raise InputError(f"There is no instance '{name}' on this machine.", hint)
     directory = instances_dir() / name
-    kept = _read(directory / "instance.json")
+    kept = _read(directory / RECORD)
     return Instance(
         name=name,
         directory=directory,
@@ -147,6 +148,7 @@ def _read_one(file: Path) -> dict[str, Any]:
         kept = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise GaiaflowError(f"Can't read {file}: {error}", "gaiaflow-setup mlops --start writes it again.") from error
-    if not isinstance(kept, dict) or not kept or not all(isinstance(kept.get(one, {}), dict) for one in MAPPINGS):
+    mappings = MAPPINGS if file.name == RECORD else kept
+    if not isinstance(kept, dict) or not kept or not all(isinstance(kept.get(one, {}), dict) for one in mappings):
         raise GaiaflowError(f"{file} isn't what a start has written.", "gaiaflow-setup mlops --start writes it again.")
     return kept

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gaiaflow_py.catalogue import service_names
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from click.shell_completion import CompletionItem
 
-SERVICES = ("airflow", "mlflow", "minio", "jupyter")
+SERVICES = service_names()
 """The services that can be named, as users know them."""
 
 Command = Callable[..., Any]

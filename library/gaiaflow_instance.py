@@ -34,26 +34,17 @@ options:
     description: Directory of the project whose DAGs the instance runs; empty keeps what is recorded.
     type: str
     default: ""
-  default_ports:
-    description: The first instance's ports by name.
-    type: dict
-    required: true
-  port_overrides:
-    description: Ports that the user asks for, by name; kept in the record.
+  catalogue:
+    description: What is said of each service, by name, as C(mlops_service_NAME) has it.
     type: dict
     default: {}
-  needed_ports:
-    description: Names of the ports that must be free, or this instance's own, now.
+  services:
+    description: Those whose ports must be free, or this instance's own, now.
     type: list
     elements: str
     default: []
-  internal_ports:
-    description: Names of the ports that no user sees; one that is taken is replaced by a free one.
-    type: list
-    elements: str
-    default: []
-  environments:
-    description: The Python environments by name, and whether each holds the project's dependencies, too.
+  port_overrides:
+    description: Ports that the user asks for, by name; kept in the record.
     type: dict
     default: {}
   runtime:
@@ -111,256 +102,35 @@ to_make:
   type: bool
 """
 
-import base64
-import contextlib
-import functools
 import hashlib
 import importlib.util
 import json
 import os
 import re
-import secrets
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gaiaflow import (
-    INSTANCE_VARIABLE,
-    copy_of,
-    end_with_run,
-    kept,
-    locked,
-    read_whole,
-    write_private,
-)
-from ansible.module_utils.gaiaflow_container import prefix_of, published_ports
-from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, own_socket
+from ansible.module_utils.gaiaflow import end_with_run, read_whole, write_private
+from ansible.module_utils.gaiaflow_container import prefix_of
+from ansible.module_utils.gaiaflow_credentials import keep_copy, keep_credentials
+from ansible.module_utils.gaiaflow_engine import EngineElsewhere, own_socket
 from ansible.module_utils.gaiaflow_environments import Failed, describe_all, ensure, image_of, needs_of
+from ansible.module_utils.gaiaflow_ports import Taken, choose_ports, known_ports, reserving_ports
 from ansible.module_utils.gaiaflow_pyproject import Declared
 from ansible.module_utils.gaiaflow_record import (
     DEFINITIONS,
-    PORT_RANGE,
     Lost,
     definition_of,
-    holds_data,
-    kept_record,
     own_record,
 )
 
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-# SeaweedFS listens for gRPC this far above these ports.
-GRPC_OFFSET = 10000
-PORTS_WITH_GRPC = {"store", "minio", "filer", "volume", "master"}
-CLASHING_ADDRESSES = {"127.0.0.1", "0.0.0.0", "::", "::1"}
 SUBDIRECTORIES = ("config", "data", "logs", "workspace/dags")
 # The kernel allows 107 bytes for a socket's path; the longest name that is put there has 20.
 LONGEST_SOCKET_DIRECTORY = 85
-# Where the ports are noted that instances have, for those of other homes and users. Not in TMPDIR: shells differ in it.
-RESERVATIONS = Path("/tmp/gaiaflow-{user}-ports")
-
-
-class Taken(Exception):
-    """A port belongs to somebody else."""
-
-
-def listeners() -> dict[int, int | None]:
-    """The ports in use on an address that loopback clashes with, and the process behind each where it can be seen."""
-    import psutil
-
-    found: dict[int, int | None] = {}
-    for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr:
-            address, port = connection.laddr
-            if address in CLASHING_ADDRESSES:
-                found[port] = connection.pid or found.get(port)
-    return found
-
-
-def belongs_to(pid: int | None, directory: Path) -> bool:
-    """Whether the process is one of the instance's own."""
-    import psutil
-
-    try:
-        return pid is not None and psutil.Process(pid).environ().get(INSTANCE_VARIABLE) == str(directory)
-    except psutil.Error:
-        return False
-
-
-def describe(pid: int | None) -> str:
-    """The process as an error message names it."""
-    import psutil
-
-    if pid is None:
-        return "a process of another user"
-    try:
-        process = psutil.Process(pid)
-        return f"{process.name()} (pid {pid})"
-    except psutil.Error:
-        return f"pid {pid}"
-
-
-def with_grpc(name: str, port: int) -> list[int]:
-    """The port, and the second one that goes with it."""
-    return [port, port + GRPC_OFFSET] if name in PORTS_WITH_GRPC else [port]
-
-
-class Ports:
-    """Gives an instance its ports, knowing who listens and what other instances have reserved."""
-
-    def __init__(self, directory: Path, reserved: set[int]) -> None:
-        self.directory = directory
-        self.reserved = reserved
-        self.listeners = listeners()
-
-    @functools.cached_property
-    def containers(self) -> dict[int, tuple[str, str]]:
-        """Who publishes which port; asked only when a port is taken."""
-        found: dict[int, tuple[str, str]] = {}
-        with contextlib.suppress(EngineElsewhere):
-            found = published_ports(Engine(own_socket()))
-        return found
-
-    def holder(self, name: str, port: int) -> str | None:
-        """Who keeps us from using the port, or None."""
-        for one in with_grpc(name, port):
-            if one in self.listeners and not belongs_to(self.listeners[one], self.directory):
-                container, directory = self.containers.get(one, ("", ""))
-                if not container:
-                    return describe(self.listeners[one])
-                if directory != str(self.directory):
-                    return f"the container {container}"
-        return None
-
-    def can_keep(self, name: str, port: int) -> bool:
-        """Return whether the instance can go on with a port: nobody else uses it, or has noted it unused."""
-        numbers = set(with_grpc(name, port))
-        return self.holder(name, port) is None and not (numbers & self.reserved and numbers.isdisjoint(self.listeners))
-
-    def free_from(self, name: str, first: int, taken: set[int]) -> int:
-        """The first usable port from `first` on."""
-        for port in range(first, PORT_RANGE.stop):
-            wanted = set(with_grpc(name, port))
-            if max(wanted) not in PORT_RANGE:
-                break
-            if not wanted & (taken | self.reserved) and self.holder(name, port) is None:
-                return port
-        raise Taken(f"No port from {first} up is free for {name}.")
-
-
-def with_all_grpc(ports: dict[str, int]) -> set[int]:
-    """Return the ports with the second ones that go with them."""
-    return {number for name, port in ports.items() for number in with_grpc(name, port)}
-
-
-def reserved_in(home: Path, directory: Path) -> set[int]:
-    """Return the ports that the records of a home's other instances name."""
-    others = [record.parent for record in (home / "instances").glob("*/instance.json") if record.parent != directory]
-    return set().union(*(with_all_grpc(kept_record(other).get("ports", {})) for other in others))
-
-
-def reserved_elsewhere(directory: Path) -> set[int]:
-    """Return the ports that instances of other homes and users have noted, whether they listen or not."""
-    reserved: set[int] = set()
-    for note in RESERVATIONS.parent.glob(RESERVATIONS.name.format(user="*") + "/*.json"):
-        # Anybody may have put anything there: what isn't a note reserves nothing.
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            if note.is_symlink() or not note.is_file():
-                continue
-            noted = json.loads(note.read_text())
-            if noted["directory"] != str(directory) and may_exist(Path(noted["directory"])):
-                reserved.update(int(port) for port in noted["ports"])
-    return reserved
-
-
-def may_exist(directory: Path) -> bool:
-    """Return whether a directory is there, or is somewhere where this user can't look."""
-    try:
-        return directory.exists()
-    except PermissionError:
-        return True
-
-
-@contextlib.contextmanager
-def reserving_ports(directory: Path) -> Iterator[None]:
-    """Hold the lock under which the user's instances get their ports, and note those that this one has got.
-
-    Raises:
-        ValueError: Another user has taken the place for the notes.
-    """
-    place = own_reservations()
-    place.mkdir(exist_ok=True, mode=0o755)
-    if place.is_symlink() or place.stat().st_uid != os.geteuid():
-        raise ValueError(f"{place} belongs to another user. Have it removed: this user's ports are noted there.")
-    with locked(place / ".lock"):
-        yield
-        ports = sorted(with_all_grpc(kept_record(directory).get("ports", {})))
-        note = place / f"{hashlib.sha256(os.fsencode(directory)).hexdigest()}.json"
-        write_private(note, json.dumps({"directory": str(directory), "ports": ports}))
-        note.chmod(0o644)
-        for other in place.glob("*.json"):
-            if not Path(read_whole(other).get("directory", "/")).exists():
-                other.unlink()
-
-
-def own_reservations() -> Path:
-    """Return where the ports of this user's instances are noted."""
-    return RESERVATIONS.with_name(RESERVATIONS.name.format(user=os.geteuid()))
-
-
-def checked_overrides(overrides: dict[str, Any], known: dict[str, int]) -> dict[str, int]:
-    """The ports that the user asks for, as numbers."""
-    checked = {}
-    for name, value in overrides.items():
-        if name not in known:
-            raise ValueError(f"There is no port named {name!r}; the ports are {', '.join(known)}.")
-        if not str(value).isdigit() or int(value) not in PORT_RANGE:
-            raise ValueError(f"{value!r} is no port for {name}: a port is a whole number from 1 to 65535.")
-        if max(with_grpc(name, int(value))) not in PORT_RANGE:
-            raise ValueError(f"Port {value} is too high for {name}: {GRPC_OFFSET} above it must be a port, too.")
-        checked[name] = int(value)
-    return checked
-
-
-def choose_ports(module: AnsibleModule, record: dict[str, Any], directory: Path, home: Path) -> dict[str, int]:
-    """The ports that the instance shall have."""
-    defaults: dict[str, int] = module.params["default_ports"]
-    overrides = checked_overrides(module.params["port_overrides"], defaults)
-    kept: dict[str, int] = record.get("ports", {})
-    first_instance = module.params["name"] == "default"
-    allocator = Ports(directory, reserved_in(home, directory) | reserved_elsewhere(directory))
-    ports: dict[str, int] = {}
-    for name, default in defaults.items():
-        port = overrides.get(name, kept.get(name))
-        others = {
-            one for other, number in {**kept, **ports}.items() if other != name for one in with_grpc(other, number)
-        }
-        internal = name in module.params["internal_ports"]
-        if port is None and not internal and first_instance:
-            port = default
-        if port is None or (internal and not allocator.can_keep(name, port)):
-            port = allocator.free_from(name, default, others)
-        ports[name] = port
-    refuse_doubles(ports)
-    refuse_taken(module.params["needed_ports"], ports, allocator)
-    return ports
-
-
-def refuse_doubles(ports: dict[str, int]) -> None:
-    """Two services cannot share a port."""
-    for name, port in ports.items():
-        for other, number in ports.items():
-            if other < name and number == port:
-                raise ValueError(f"Port {port} is asked for twice: for {other} and for {name}.")
-
-
-def refuse_taken(needed: list[str], ports: dict[str, int], allocator: Ports) -> None:
-    """Every port that is needed now must be free or ours."""
-    taken = [(name, holder) for name in needed if (holder := allocator.holder(name, ports[name]))]
-    if taken:
-        raise Taken(" ".join(f"Port {ports[name]} ({name}) is taken by {holder}." for name, holder in taken))
 
 
 def checked_project(path: str, check_mode: bool) -> str:
@@ -375,68 +145,6 @@ def checked_project(path: str, check_mode: bool) -> str:
             f"{path!r} is not a project: it has no directory 'dags'. `gaiaflow-setup new` makes a project."
         )
     return str(project.resolve())
-
-
-def generate_credentials() -> dict[str, dict[str, str]]:
-    """Credentials nobody else has; `internal` ones are the services' own and are never shown."""
-    return {
-        "airflow": {"user": "admin", "password": secrets.token_urlsafe(18)},
-        "minio": {"access_key": "gaiaflow-" + secrets.token_hex(6), "secret_key": secrets.token_urlsafe(30)},
-        "jupyter": {"token": secrets.token_urlsafe(24)},
-        "postgres": {"user": "airflow", "password": secrets.token_hex(24)},
-        "internal": {
-            "airflow_fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "airflow_jwt_secret": secrets.token_urlsafe(64),
-            "airflow_secret_key": secrets.token_urlsafe(32),
-            "s3_read_key": secrets.token_urlsafe(32),
-            "s3_write_key": secrets.token_urlsafe(32),
-        },
-    }
-
-
-def keep_credentials(path: Path, check_mode: bool) -> bool:
-    """Adds the credentials that are missing and mends the file's mode; tells whether that was needed.
-
-    Raises:
-        Lost: They are gone or broken, with their copy, while there is data that only they open.
-    """
-    present = kept(path, are_credentials)
-    if not present and holds_data(path.parent):
-        raise Lost(
-            f"{path} {'is broken' if path.exists() else 'is gone'}, and so is the copy of it: only with the passwords"
-            " in it can the stack's databases and objects be opened.",
-            "Put it back from a backup, or give the data up: gaiaflow-setup mlops --restart --delete-volume",
-        )
-    generated = generate_credentials()
-    complete = {service: {**values, **present.get(service, {})} for service, values in generated.items()}
-    private = path.exists() and path.stat().st_mode & 0o777 == 0o600
-    if private and complete == read_whole(path):
-        keep_copy(path, complete, check_mode)
-        return False
-    if not check_mode:
-        write_private(path, json.dumps(complete, indent=2) + "\n")
-    keep_copy(path, complete, check_mode)
-    return True
-
-
-# ---- What an editor, a cleaner or a full disk may take, and its copy
-
-
-def are_credentials(content: dict[str, Any]) -> bool:
-    """Whether these are an instance's credentials."""
-    known = generate_credentials()
-    return set(known) <= set(content) and all(
-        isinstance(group, dict) and all(value and isinstance(value, str) for value in group.values())
-        for group in content.values()
-    )
-
-
-def keep_copy(path: Path, content: dict[str, Any], check_mode: bool) -> None:
-    """Keeps a copy of what a file is to hold."""
-    copy = copy_of(path)
-    if not check_mode and read_whole(copy) != content:
-        copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_private(copy, json.dumps(content, indent=2) + "\n")
 
 
 def socket_directory(directory: Path) -> Path:
@@ -459,8 +167,10 @@ def make_directories(directory: Path, sockets: Path) -> None:
 
 
 def make_record(module: AnsibleModule, record: dict[str, Any], directory: Path, home: Path) -> dict[str, Any]:
-    """The record as it shall be."""
-    ports = choose_ports(module, record, directory, home)
+    """Return the record as it shall be."""
+    catalogue = module.params["catalogue"]
+    known = known_ports(catalogue, module.params["services"])
+    ports = choose_ports(known, module.params["port_overrides"], record.get("ports", {}), directory, home)
     project = module.params["project"]
     runtime = choose_runtime(module.params["runtime"], record)
     return {
@@ -472,7 +182,7 @@ def make_record(module: AnsibleModule, record: dict[str, Any], directory: Path, 
         **runtime,
         **choose_engine(module.params["docker_socket"], record, runtime["runtime"]),
         "containers": prefix_of(directory),
-        "urls": {name: f"http://127.0.0.1:{ports[name]}" for name in ("airflow", "mlflow", "s3", "minio", "jupyter")},
+        "urls": {page: f"http://127.0.0.1:{ports[page]}" for one in catalogue.values() for page in one["pages"]},
     }
 
 
@@ -536,7 +246,7 @@ def ensure_instance(module: AnsibleModule, home: Path, directory: Path) -> dict[
     settled = {**wanted, "runtime": leaves, "carry_from": before.get("carry_from", "")} if leaves else wanted
     if not module.check_mode:
         make_directories(directory, Path(wanted["sockets"]))
-    changed = keep_credentials(directory / "credentials.json", module.check_mode)
+    changed = keep_credentials(directory / "credentials.json", module.params["catalogue"], module.check_mode)
     if settled != read_whole(path):
         changed = True
         if not module.check_mode:
@@ -559,7 +269,7 @@ def provide_psutil(module: AnsibleModule, home: Path) -> None:
 def ensure_environments(module: AnsibleModule, home: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Makes the environments that are missing and returns where all of them are."""
     root, project, files = home / "environments", record["project"] or "", Path(module.params["files"])
-    wanted: dict[str, bool] = module.params["environments"]
+    wanted = environment_names(module.params["catalogue"])
     in_containers = record["runtime"] == "docker"
     on_host = {"base": False} if in_containers else wanted
     needs = needs_of(project, in_images=True) if in_containers else Declared()
@@ -580,6 +290,13 @@ def ensure_environments(module: AnsibleModule, home: Path, record: dict[str, Any
     }
 
 
+def environment_names(catalogue: dict[str, Any]) -> dict[str, bool]:
+    """Return the Python environments by name, and whether each holds the project's dependencies, too."""
+    services = [one.get("environments", {}) for one in catalogue.values()]
+    of_services = {name: bool(how.get("with_project")) for one in services for name, how in one.items()}
+    return {"base": False, **of_services}
+
+
 def images_of(module: AnsibleModule, files: Path, names: dict[str, bool], needs: Declared) -> dict[str, Any]:
     """The images that take the place of the environments, but for that of this host."""
     return {
@@ -597,11 +314,9 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "query", "left", "carried"], "default": "present"},
             "project": {"type": "str", "default": ""},
-            "default_ports": {"type": "dict", "required": True},
+            "catalogue": {"type": "dict", "default": {}},
+            "services": {"type": "list", "elements": "str", "default": []},
             "port_overrides": {"type": "dict", "default": {}},
-            "needed_ports": {"type": "list", "elements": "str", "default": []},
-            "internal_ports": {"type": "list", "elements": "str", "default": []},
-            "environments": {"type": "dict", "default": {}},
             "runtime": {"type": "str", "choices": ["", "native", "docker"], "default": ""},
             "files": {"type": "path", "default": ""},
             "base_image": {"type": "str", "default": ""},
@@ -622,7 +337,7 @@ def main() -> None:
         else:
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Two instances that start at once must not be given the same ports, whatever home they are of.
-            with reserving_ports(directory):
+            with reserving_ports(directory, known_ports(module.params["catalogue"], ())):
                 result = ensure_instance(module, home, directory)
         if module.params["state"] == "present":
             made = ensure_environments(module, home, result["record"])

@@ -132,10 +132,10 @@ def image_of(name: str, files: Path, dependencies: Sequence[str], base_image: st
     Returns:
         What its build must be told: name, dockerfile and args.
     """
-    arguments = {"BASE_IMAGE": base_image, "NOT_COMPILED": NOT_COMPILED}
+    arguments = {"BASE_IMAGE": base_image, "ENVIRONMENT": name, "NOT_COMPILED": NOT_COMPILED}
     if dependencies:
         arguments["PROJECT_DEPENDENCIES"] = "\n".join(dependencies)
-    dockerfile = files / "images" / f"{name}.Dockerfile"
+    dockerfile = files / "images" / "environment.Dockerfile"
     sources = [dockerfile, files / "locks" / "uv.txt", files / "locks" / f"{name}.txt"]
     sources += sorted((files / "programs").glob("*.py"))
     content = "\n".join([*(source.read_text() for source in sources), *arguments.values()])

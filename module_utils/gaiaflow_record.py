@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from ansible.module_utils.gaiaflow import kept, read_whole
 # What each runtime keeps of the services that it runs.
 DEFINITIONS = {"native": "services.json", "docker": "containers.json"}
 PORT_RANGE = range(1, 65536)
-# Where services keep what can't be had again.
-STORES = ("postgres", "minio", "objects", "mlflow")
+# What services keep can't be had again, this aside.
+CACHES = ("matplotlib",)
 
 
 class Lost(Exception):
@@ -36,10 +37,16 @@ def is_record(content: dict[str, Any]) -> bool:
     )
 
 
-def holds_data(directory: Path) -> bool:
-    """Whether the instance holds data that a service has made."""
-    stores = [directory / "data" / name for name in STORES]
-    return any(any(one.iterdir()) for one in stores if one.is_dir())
+def holds_data(directory: Path, stores: Iterable[str] | None = None) -> bool:
+    """Return whether the instance holds data that a service has made.
+
+    Args:
+        directory: The instance's directory.
+        stores: Directories of its `data`; all when it isn't given.
+    """
+    found = [one for one in (directory / "data").glob("*/") if one.name not in CACHES]
+    chosen = [one for one in found if stores is None or one.name in stores]
+    return any(not entry.name.startswith(".") for one in chosen for entry in one.iterdir())
 
 
 def kept_record(directory: Path) -> dict[str, Any]:

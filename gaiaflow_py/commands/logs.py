@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def command(service: str, follow: bool, lines: int, instance: str | None, as_json: bool) -> None:
     """Show the end of a service's log.
 
-    SERVICE is airflow, mlflow, minio, jupyter or postgres, or one program, like airflow-scheduler. The logs of
-    several programs are shown as one, each line with its program's name.
+    SERVICE is a service, like airflow, or one of its programs, like airflow-scheduler: `gaiaflow-setup status` lists
+    them. The logs of several programs are shown as one, each line with its program's name.
     """
     from gaiaflow_py import container_logs, logs, report
     from gaiaflow_py.instance import load

@@ -15,14 +15,6 @@ from gaiaflow_py.commands import _run
 if TYPE_CHECKING:
     from gaiaflow_py.request import Action, RunOptions
 
-LOSSES = {
-    "airflow": "Airflow's runs, variables and connections",
-    "mlflow": "MLflow's experiments, runs and models",
-    "minio": "every object in S3",
-    "jupyter": "JupyterLab's settings",
-}
-"""What is lost with each service's data."""
-
 
 def _action(start: bool, stop: bool, restart: bool, export: bool) -> Action:
     actions: dict[Action, bool] = {"start": start, "stop": stop, "restart": restart, "export-compose": export}
@@ -43,7 +35,9 @@ def _check_build(runtime: str | None, cache: bool, docker_build: bool) -> None:
 
 
 def _losses(instance: str, services: tuple[str, ...]) -> str:
-    lost = "; ".join(LOSSES[service] for service in services or opts.SERVICES)
+    from gaiaflow_py.catalogue import describe
+
+    lost = "; ".join(describe(service)["losing"] for service in services or opts.SERVICES)
     return f"This deletes, on instance '{instance}': {lost}."
 
 

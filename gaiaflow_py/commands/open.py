@@ -29,7 +29,7 @@ def _open(url: str) -> bool:
 def command(service: str, instance: str | None, as_json: bool) -> None:
     """Open a service in the browser, and print its URL.
 
-    SERVICE is airflow, mlflow, minio (S3's console) or jupyter.
+    SERVICE is one of those that `gaiaflow-setup status` shows with a URL, like airflow; minio is S3's console.
     """
     from gaiaflow_py import report
     from gaiaflow_py.instance import load

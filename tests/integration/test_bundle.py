@@ -28,7 +28,7 @@ HERE = bundle.this_machine()
 UNREACHABLE = "http://127.0.0.1:9"
 MINIKUBE = b"#!/bin/sh\necho minikube\n"
 
-CATALOGUE = "mlops_environment_names:\n  base: false\n  airflow: true\n"
+SERVICE = "mlops_service_airflow:\n  environments: {airflow: {with_project: true}}\n"
 PROJECT = '[project]\nname = "demo"\nversion = "1"\ndependencies = ["markupsafe>=2"]\n'
 ELSEWHERE = "colorama==0.4.6 ; sys_platform == 'win32' \\\n    --hash=sha256:" + "0" * 64 + "\n"
 
@@ -68,7 +68,8 @@ def packer(tmp_path_factory: pytest.TempPathFactory) -> Content:
     write(content.root / "requirements" / "cli.txt", locked("click", "uv"))
     write(roles / "mlops" / "files" / "locks" / "base.txt", locked("click"))
     write(roles / "mlops" / "files" / "locks" / "airflow.txt", locked("markupsafe") + ELSEWHERE)
-    write(roles / "mlops" / "vars" / "main" / "catalogue.yml", CATALOGUE)
+    shutil.rmtree(roles / "mlops" / "vars")
+    write(roles / "mlops" / "vars" / "main" / "services" / "airflow.yml", SERVICE)
     write(roles / "docker" / "vars" / "main.yml", 'docker_packages: [docker-ce]\ndocker_more_packages: "{{ x }}"\n')
     write(template / "cookiecutter.json", '{"folder": "demo"}')
     write(template / "{{cookiecutter.folder}}" / "pyproject.toml", PROJECT)

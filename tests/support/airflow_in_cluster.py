@@ -107,8 +107,9 @@ def build_airflow(projects: Sequence[Path], context: Path) -> str:
 
 def _build_arguments() -> list[str]:
     sources = [word for name in PACKAGE_SOURCES if name in os.environ for word in ("--build-arg", name)]
-    return [*sources, "--build-arg", "NOT_COMPILED=/(tests?|kubernetes|kubernetes_asyncio)/",
-            "--file", str(FILES / "images" / "airflow.Dockerfile")]  # fmt: skip
+    return [*sources, "--build-arg", "ENVIRONMENT=airflow",
+            "--build-arg", "NOT_COMPILED=/(tests?|kubernetes|kubernetes_asyncio)/",
+            "--file", str(FILES / "images" / "environment.Dockerfile")]  # fmt: skip
 
 
 def postgres_image() -> str:

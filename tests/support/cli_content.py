@@ -21,6 +21,9 @@ PACKAGE = Path(__file__).parents[2] / "gaiaflow_py"
 LAUNCHER_FILES = ("gaiaflow-setup", "module_utils/gaiaflow_package_sources.py")
 
 
+SERVICES = Path("roles/mlops/vars/main/services")
+
+
 def copy_launcher(root: Path) -> None:
     """Copy the launcher into a checkout of a test's own, with what it calls as it installs.
 
@@ -62,6 +65,7 @@ class Content:
             directory.mkdir(parents=True)
         for package in (PACKAGE, PACKAGE.with_name("module_utils")):
             shutil.copytree(package, self.root / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PACKAGE.parent / SERVICES, self.root / SERVICES)
         (self.root / "inventory" / "local.yml").write_text(INVENTORY)
         (self.root / "ansible.cfg").write_text("[defaults]\ninject_facts_as_vars = False\n")
         self.environment = {

@@ -579,14 +579,18 @@ def test_wrong_input_is_refused(machine: Machine) -> None:
     assert setup(machine, "--repair").returncode == 2
 
 
-def test_the_role_knows_every_check_and_the_stacks_own_ports(machine: Machine) -> None:
+def test_role_knows_every_check(machine: Machine) -> None:
     options = yaml.safe_load((CHECKOUT / "roles/doctor/meta/argument_specs.yml").read_text())["argument_specs"]["main"]
     assert options["options"]["doctor_only"]["choices"] == [one["id"] for one in machine.doctor()["findings"]]
-    defaults = yaml.safe_load((CHECKOUT / "roles/doctor/defaults/main.yml").read_text())
-    catalogue = yaml.safe_load((CHECKOUT / "roles/mlops/vars/main/catalogue.yml").read_text())
-    public = {
-        name: port
-        for name, port in catalogue["mlops_default_ports"].items()
-        if name not in catalogue["mlops_internal_ports"]
-    }
-    assert defaults["doctor_ports"] == public
+
+
+def test_role_looks_at_the_ports_of_the_catalogue(machine: Machine) -> None:
+    described = yaml.safe_load((CHECKOUT / "roles/mlops/vars/main/services/jupyter.yml").read_text())
+    (port,) = described["mlops_service_jupyter"]["pages"].values()
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Where something else has the port, it is that which is found.
+        with contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            listener.listen()
+        assert str(port) in setup(machine, only=("ports",)).stdout

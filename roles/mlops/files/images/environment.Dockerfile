@@ -1,4 +1,4 @@
-# The image of Airflow's four components.
+# The image of one Python environment: of the lock file that ENVIRONMENT names.
 # Its build context is roles/mlops/files; runs with BuildKit and without.
 ARG BASE_IMAGE=python:3.13-slim
 
@@ -14,12 +14,13 @@ ARG PIP_TRUSTED_HOST
 ENV UV_NO_CACHE=1 UV_LINK_MODE=copy UV_HTTP_TIMEOUT=120 UV_SYSTEM_CERTS=true VIRTUAL_ENV=/opt/gaiaflow/environment
 COPY locks/uv.txt /tmp/locks/
 RUN pip install --no-cache-dir --require-hashes --requirement /tmp/locks/uv.txt && uv venv --quiet "$VIRTUAL_ENV"
-COPY locks/airflow.txt /tmp/locks/
-RUN uv pip install --quiet --require-hashes --requirements /tmp/locks/airflow.txt
+ARG ENVIRONMENT
+COPY locks/${ENVIRONMENT}.txt /tmp/locks/environment.txt
+RUN uv pip install --quiet --require-hashes --requirements /tmp/locks/environment.txt
 # The project's own dependencies, one in a line; what is locked stays as it is.
 ARG PROJECT_DEPENDENCIES=""
 RUN [ -z "$PROJECT_DEPENDENCIES" ] || { printf '%s\n' "$PROJECT_DEPENDENCIES" >/tmp/project.txt \
-    && uv pip install --quiet --constraints /tmp/locks/airflow.txt --requirements /tmp/project.txt; }
+    && uv pip install --quiet --constraints /tmp/locks/environment.txt --requirements /tmp/project.txt; }
 # It halves every start. A file that is no Python of this version fails alone, and is no concern of ours.
 ARG NOT_COMPILED
 RUN python -m compileall -q -j 0 -x "$NOT_COMPILED" "$VIRTUAL_ENV/lib" >/tmp/compile.log || true
@@ -28,8 +29,8 @@ COPY programs /opt/gaiaflow/programs
 RUN chmod -R a+rX /opt/gaiaflow/programs
 
 FROM ${BASE_IMAGE}
-LABEL org.opencontainers.image.title="gaiaflow airflow" \
-      org.opencontainers.image.description="Airflow with a project's dependencies"
+ARG ENVIRONMENT
+LABEL org.opencontainers.image.title="gaiaflow ${ENVIRONMENT}"
 COPY --from=build /opt/gaiaflow /opt/gaiaflow
 # The stack's directories appear at their own places, which for root's stack are below this one.
 RUN chmod 0711 /root
