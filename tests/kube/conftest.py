@@ -9,6 +9,7 @@ from pathlib import Path
 
 import kube_tools
 import pytest
+from boxes import make_boxes, remove_boxes
 from clusters import PROFILE, Cluster
 from stack import STACK_ALONE, Stack
 
@@ -47,6 +48,15 @@ def stack(tools: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> It
     finally:
         if stack.directory.exists():
             stack.run("uninstall", "--yes")
+
+
+@pytest.fixture(scope="session")
+def boxes(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster, connected with a stack in containers beside the native one."""
+    try:
+        yield make_boxes(cluster)
+    finally:
+        remove_boxes(cluster)
 
 
 @pytest.fixture(scope="session")

@@ -4,59 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import urllib.request
-from collections.abc import Iterator
 
-import pytest
+from boxes import start
 from clusters import Cluster
-from example_runs import add_values_dag
-from stack import CHECKOUT, PACKAGE, SUMMARY, Airflow, Stack, objects
-
-START = ("mlops", "--start", "--runtime", "docker", "--service", "airflow", "--service", "mlflow")
-DAG = f"""
-import sys
-from pathlib import Path
-sys.path.append(str(Path(__file__).absolute().parents[1]))
-from airflow.sdk import DAG
-from {PACKAGE}_dags import ENV, IMAGE
-from {PACKAGE}_dags.example_dag import MLFLOW
-from {PACKAGE}_dags.task_factory import task_factory
-
-with DAG("boxes", schedule=None):
-    common = {{"image": IMAGE, "env": ENV, "env_vars": MLFLOW}}
-    where = task_factory(task_id="where", func_path="{PACKAGE}.probe:environment",
-                         func_kwargs={{"names": ["KUBERNETES_PORT", "MLFLOW_TRACKING_URI"]}}, **common)
-    store = task_factory(task_id="store", func_path="{PACKAGE}.probe:store", func_kwargs={{"mebibytes": 2}}, **common)
-    where >> store
-"""
-
-
-def start(cluster: Cluster) -> int:
-    """Start the stack in containers, its tasks in pods; return how many tasks changed something."""
-    command = [str(CHECKOUT / "gaiaflow-setup"), *START, "--instance", "boxes", "--project", str(cluster.stack.project)]
-    environment = {**cluster.environment, "GAIAFLOW_ENV": "prod_local"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200)
-    summary = SUMMARY.search(done.stdout)
-    assert done.returncode == 0 and summary, done.stdout + done.stderr
-    return int(summary[2])
-
-
-@pytest.fixture(scope="module")
-def boxes(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster, connected with a stack in containers beside the native one."""
-    stack = Stack(home=cluster.home, project=cluster.stack.project, instance="boxes")
-    add_values_dag(stack.project)
-    (stack.project / "dags" / f"{PACKAGE}_dags" / "boxes.py").write_text(DAG)
-    found = Cluster(stack, cluster.environment)
-    try:
-        start(found)
-        found.cluster("--start")
-        start(found)
-        yield found
-    finally:
-        if stack.directory.exists():
-            stack.run("uninstall", "--yes")
+from stack import SUMMARY, Airflow, objects
 
 
 def test_tasks_run_in_pods_and_reach_mlflow_and_s3(boxes: Cluster) -> None:

@@ -20,6 +20,7 @@ from airflow_in_cluster import (
     postgres_image,
     push,
 )
+from boxes import image_of_airflow
 from clusters import PROFILE, Cluster
 from example_runs import ARTIFACT_MIB, Run, add_values_dag, run_in, run_on, start_airflow, without_ids
 from stack import CHECKOUT, PACKAGE, Airflow, objects, wait_until
@@ -88,11 +89,12 @@ def dev(cluster: Cluster, projects: list[Path]) -> Run:
 
 @pytest.fixture(scope="module")
 def company(
-    cluster: Cluster, projects: list[Path], dev: Run, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster, boxes: Cluster, projects: list[Path], dev: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Airflow]:
-    """The company's Airflow, with both projects' DAGs."""
+    """The company's Airflow, with both projects' DAGs; the other stacks' rest meanwhile."""
     found = AirflowInCluster(cluster)
-    image = build_airflow(projects, tmp_path_factory.mktemp("image"))
+    image = build_airflow(image_of_airflow(boxes), projects, tmp_path_factory.mktemp("image"))
+    boxes.stack.run("mlops", "--stop")
     try:
         found.deploy(push(image), push(postgres_image()))
         yield Airflow(found)

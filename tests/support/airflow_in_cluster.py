@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 import shutil
 import subprocess
@@ -22,8 +21,6 @@ from stack import CHECKOUT, wait_until
 MANIFEST = CHECKOUT / "tests" / "kube" / "airflow.yml"
 ROLE = CHECKOUT / "roles" / "cluster" / "vars" / "main.yml"
 VERSIONS = CHECKOUT / "inventory" / "group_vars" / "all" / "versions.yml"
-FILES = CHECKOUT / "roles" / "mlops" / "files"
-PACKAGE_SOURCES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "UV_DEFAULT_INDEX", "UV_INDEX")
 REGISTRY = f"127.0.0.1:{REGISTRY_PORT}"
 PORT = 30080
 PARALLELISM = 4
@@ -93,23 +90,20 @@ def push(image: str) -> str:
     return next(digest for digest in digests if digest.startswith(f"{name.rsplit(':', 1)[0]}@"))
 
 
-def build_airflow(projects: Sequence[Path], context: Path) -> str:
-    """Build the stack's own image of Airflow, with the DAG folders of projects in it; return its name."""
-    subprocess.run(["docker", "build", "--quiet", "--tag", "gaiaflow-test/airflow", *_build_arguments(), FILES],
-                   check=True, timeout=1800)  # fmt: skip
+def build_airflow(base: str, projects: Sequence[Path], context: Path) -> str:
+    """Put the DAG folders of projects into an image of Airflow; return the name of what comes out.
+
+    Args:
+        base: The image that the product has built for its own Airflow.
+        projects: The projects.
+        context: An empty directory.
+    """
     for project in projects:
         shutil.copytree(project / "dags", context / "dags" / project.name, dirs_exist_ok=True)
-    (context / "Dockerfile").write_text("FROM gaiaflow-test/airflow\nENTRYPOINT []\nCOPY dags /opt/dags\n")
+    (context / "Dockerfile").write_text(f"FROM {base}\nENTRYPOINT []\nCOPY dags /opt/dags\n")
     image = "gaiaflow-test/company-airflow:1"
     subprocess.run(["docker", "build", "--quiet", "--tag", image, context], check=True, timeout=600)
     return image
-
-
-def _build_arguments() -> list[str]:
-    sources = [word for name in PACKAGE_SOURCES if name in os.environ for word in ("--build-arg", name)]
-    return [*sources, "--build-arg", "ENVIRONMENT=airflow",
-            "--build-arg", "NOT_COMPILED=/(tests?|kubernetes|kubernetes_asyncio)/",
-            "--file", str(FILES / "images" / "environment.Dockerfile")]  # fmt: skip
 
 
 def postgres_image() -> str:
