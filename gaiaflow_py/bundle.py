@@ -214,7 +214,7 @@ def read(file: Path) -> dict[str, Any]:
     utils = module_utils("gaiaflow_bundle")
     try:
         bundle = utils.read(file)
-    except utils.Refused as error:
+    except utils.BundleError as error:
         raise InputError(str(error)) from error
     return {"digest": bundle.digest, **bundle.manifest}
 
@@ -356,7 +356,7 @@ class _Packer:
         for directory in filter(None, (example, project)):
             try:
                 dependencies = environments.needs_of(str(directory)).requirements
-            except environments.Failed as error:
+            except environments.EnvironmentFailedError as error:
                 raise InputError(str(error)) from error
             for name in with_project if dependencies else ():
                 self.display.step(item=f"{directory.name} in {name}")

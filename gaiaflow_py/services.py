@@ -37,7 +37,7 @@ def states(instance: str) -> list[dict[str, Any]]:
     try:
         kept = {"runtime": "native", **record.own_record(directory)}
         definition = record.definition_of(directory, kept)
-    except record.Lost as error:
+    except record.LostFileError as error:
         raise GaiaflowError(str(error), error.hint) from error
     if not definition:
         return []

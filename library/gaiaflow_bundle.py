@@ -63,7 +63,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import end_with_run, locked, report_progress
-from ansible.module_utils.gaiaflow_bundle import Bundle, Refused, read, unpack
+from ansible.module_utils.gaiaflow_bundle import Bundle, BundleError, read, unpack
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 CARRIED = ".{}.carried"
@@ -85,7 +85,7 @@ def refuse_strange(about: dict[str, Any]) -> None:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     for what, wanted, found in (("platform", about["platform"], here), ("Python", about["python"], python)):
         if wanted != found:
-            raise Refused(f"The bundle {about['path']} is for {what} {wanted}; this is {found}.")
+            raise BundleError(f"The bundle {about['path']} is for {what} {wanted}; this is {found}.")
 
 
 def ensure(bundle: Bundle, directory: Path, check_mode: bool) -> None:
@@ -150,7 +150,7 @@ def main() -> None:
     end_with_run()
     try:
         result = examine(module.params, module.check_mode)
-    except Refused as error:
+    except BundleError as error:
         hint = "Nothing was installed. Copy the bundle anew, or make it anew: gaiaflow-setup bundle create FILE."
         module.fail_json(msg=str(error), hint=hint)
     except OSError as error:

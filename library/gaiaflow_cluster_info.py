@@ -178,8 +178,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import read_whole
 from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, EngineError, own_socket
-from ansible.module_utils.gaiaflow_kubernetes import Access, Unusable, read_connection, read_kubeconfig
-from ansible.module_utils.gaiaflow_kubernetes import Refused as ApiRefused
+from ansible.module_utils.gaiaflow_errors import SetupError
+from ansible.module_utils.gaiaflow_kubernetes import Access, ApiError, KubeconfigError, read_connection, read_kubeconfig
 from ansible.module_utils.gaiaflow_machine import memory_mb
 
 PROFILE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -191,12 +191,8 @@ READY_S = 60.0
 REPAIR = "gaiaflow-setup cluster --start --force-new makes it anew, without what is in it."
 
 
-class Refused(Exception):
-    """Something that a user has to change; carries what to do."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
+class ClusterError(SetupError):
+    """Something about the cluster or this machine that a user has to change."""
 
 
 # ---- Minikube and its node
@@ -208,7 +204,7 @@ def find_minikube() -> str:
         "minikube", path=os.pathsep.join((os.environ.get("PATH", ""), str(Path.home() / ".local/bin")))
     )
     if not found:
-        raise Refused("Minikube isn't installed.", "Install it: gaiaflow-setup workstation.")
+        raise ClusterError("Minikube isn't installed.", "Install it: gaiaflow-setup workstation.")
     return found
 
 
@@ -219,7 +215,9 @@ def ask_minikube(minikube: str, profile: str, kubeconfig: str) -> dict[str, Any]
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=STATUS_S)
     except subprocess.TimeoutExpired:
-        raise Refused(f"`minikube status` of profile '{profile}' didn't end within {STATUS_S} s.", REPAIR) from None
+        raise ClusterError(
+            f"`minikube status` of profile '{profile}' didn't end within {STATUS_S} s.", REPAIR
+        ) from None
     for line in done.stdout.splitlines():
         try:
             said = json.loads(line)
@@ -345,24 +343,26 @@ def check_machine(cpus: int, memory: int, root: str) -> None:
     cpus, memory = wish("MINIKUBE_CPUS", cpus), wish("MINIKUBE_MEMORY", memory)
     has_cpus, has_memory = len(os.sched_getaffinity(0)), memory_mb()
     if cpus < LEAST_CPUS:
-        raise Refused(f"cluster_cpus is {cpus}; Kubernetes needs {LEAST_CPUS}.", "Give it more: -e cluster_cpus=2.")
+        raise ClusterError(
+            f"cluster_cpus is {cpus}; Kubernetes needs {LEAST_CPUS}.", "Give it more: -e cluster_cpus=2."
+        )
     if memory < LEAST_MEMORY_MB:
-        raise Refused(
+        raise ClusterError(
             f"cluster_memory_mb is {memory}; Kubernetes needs {LEAST_MEMORY_MB}.",
             "Give it more: -e cluster_memory_mb=4096.",
         )
     if cpus > has_cpus:
-        raise Refused(
+        raise ClusterError(
             f"cluster_cpus is {cpus}, and this machine has {has_cpus}.", f"Give it less: -e cluster_cpus={has_cpus}."
         )
     if has_memory is not None and memory > has_memory:
-        raise Refused(
+        raise ClusterError(
             f"cluster_memory_mb is {memory}, and this machine has {has_memory}.",
             f"Give it less: -e cluster_memory_mb={max(LEAST_MEMORY_MB, has_memory // 2)}.",
         )
     free = shutil.disk_usage(root).free // 2**20 if Path(root).exists() else LEAST_DISK_MB
     if free < LEAST_DISK_MB:
-        raise Refused(
+        raise ClusterError(
             f"On the Docker engine's disk {free} MB are free; {LEAST_DISK_MB} are needed.", "docker system prune"
         )
 
@@ -437,7 +437,7 @@ def is_connected(admin: Access, parameters: dict[str, Any], address: str) -> boo
         secrets = admin.get(f"/api/v1/namespaces/{namespace}/secrets{marked}")["items"]
         roles = admin.get(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles{marked}")["items"]
         return len(secrets) == 2 and len(roles) == 1
-    except (OSError, Unusable, KeyError, TypeError):
+    except (OSError, KubeconfigError, KeyError, TypeError):
         return False
 
 
@@ -467,7 +467,7 @@ def own_engine(*, needed: bool) -> Engine | None:
     """Return this machine's engine; None where it doesn't answer and isn't needed."""
     try:
         return _own_engine()
-    except Refused:
+    except ClusterError:
         if needed:
             raise
         return None
@@ -479,13 +479,13 @@ def _own_engine() -> Engine:
         engine.get("/version")
         return engine
     except EngineElsewhere as error:
-        raise Refused(f"{error}.", "Unset DOCKER_HOST, or run this on that machine.") from error
+        raise ClusterError(f"{error}.", "Unset DOCKER_HOST, or run this on that machine.") from error
     except PermissionError:
-        raise Refused(
+        raise ClusterError(
             "This user may not use the Docker engine.", "Run `sudo usermod -aG docker $USER`, and log in again."
         ) from None
     except OSError as error:
-        raise Refused(
+        raise ClusterError(
             f"No Docker engine answers ({error}).", "Install or start one: gaiaflow-setup workstation."
         ) from error
 
@@ -497,10 +497,10 @@ def admin_access(parameters: dict[str, Any]) -> Access | None:
         return None
     try:
         return read_kubeconfig(file, parameters["context"])
-    except Unusable as error:
+    except KubeconfigError as error:
         if parameters["profile"]:
             return None
-        raise Refused(
+        raise ClusterError(
             str(error), "Name a kubeconfig and one of its contexts: --kubeconfig FILE --context NAME."
         ) from error
 
@@ -509,7 +509,7 @@ def examine_minikube(parameters: dict[str, Any], engine: Engine) -> dict[str, An
     """Return how a Minikube profile is."""
     profile = parameters["profile"]
     if not PROFILE.fullmatch(profile):
-        raise Refused(f"'{profile}' is no profile's name.", "Use letters a-z, digits and hyphens between them.")
+        raise ClusterError(f"'{profile}' is no profile's name.", "Use letters a-z, digits and hyphens between them.")
     minikube = find_minikube()
     state, problem = "running", ""  # as Minikube has said just now, if something is waited for
     if not parameters["await"]:
@@ -523,7 +523,7 @@ def examine_minikube(parameters: dict[str, Any], engine: Engine) -> dict[str, An
     if parameters["will_start"] and state != "running":
         check_machine(parameters["cpus"], parameters["memory_mb"], root)
         if state == "broken" and not parameters["force_new"]:
-            raise Refused(f"Minikube's profile '{profile}' is broken: {problem}.", REPAIR)
+            raise ClusterError(f"Minikube's profile '{profile}' is broken: {problem}.", REPAIR)
         notes += [f"Minikube's profile '{profile}': {problem}."] * bool(problem)
     network = network_of(engine, profile)
     exists, ready = registry_state(engine, parameters, node_of(engine, profile), network["registry_address"])
@@ -552,11 +552,11 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
         found |= examine_minikube(parameters, engine)
     running = found["state"] == "running"
     if parameters["await"] == "api" and not awaited(lambda: answers(admin), READY_S):
-        raise Refused("The API server doesn't answer.", "Find out more: gaiaflow-setup doctor.")
+        raise ClusterError("The API server doesn't answer.", "Find out more: gaiaflow-setup doctor.")
     # A cluster that has just come up, by whoever's hand, is given a while.
     ready = running and awaited(lambda: takes_pods(admin), 0 if parameters["await"] == "api" else READY_S)
     if parameters["await"] == "pods" and not ready:
-        raise Refused("The node isn't ready to take pods.", "Find out more: gaiaflow-setup doctor.")
+        raise ClusterError("The node isn't ready to take pods.", "Find out more: gaiaflow-setup doctor.")
     connects = running and bool(parameters["connection"]) and admin is not None
     connected = connects and is_connected(_known(admin), parameters, found["gateway"] or parameters["host_address"])
     connection = Path(parameters["connection"] or "/nowhere")
@@ -606,9 +606,9 @@ def main() -> None:
     )
     try:
         found = examine(module.params)
-    except Refused as refusal:
+    except ClusterError as refusal:
         module.fail_json(msg=str(refusal), hint=refusal.hint)
-    except (ApiRefused, EngineError, OSError) as error:
+    except (ApiError, EngineError, OSError) as error:
         module.fail_json(msg=f"The cluster can't be examined: {error}", hint="Find out more: gaiaflow-setup doctor.")
     module.exit_json(changed=False, **found)
 

@@ -69,7 +69,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import end_with_run, locked, report_progress
-from ansible.module_utils.gaiaflow_download import Refused, Unreachable, download, opened
+from ansible.module_utils.gaiaflow_download import DownloadError, UnreachableError, download, opened
 
 MARK = ".gaiaflow-setup"
 LAST_LINES = 15
@@ -155,7 +155,7 @@ def making_mark(directory: Path) -> Path:
 def making(directory: Path) -> Iterator[None]:
     """Marks the directory as being made; removes it when that fails."""
     if directory.exists() and not half_made(directory) and any(directory.iterdir()):
-        raise Refused(f"{directory} is there, and nothing that gaiaflow-setup made")
+        raise DownloadError(f"{directory} is there, and nothing that gaiaflow-setup made")
     mark = making_mark(directory)
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
@@ -183,7 +183,7 @@ def run(command: list[str], what: str, lock: int) -> None:
     )
     if done.returncode:
         tail = "\n".join(done.stdout.strip().splitlines()[-LAST_LINES:])
-        raise Refused(f"{what} ended with code {done.returncode}:\n{tail}")
+        raise DownloadError(f"{what} ended with code {done.returncode}:\n{tail}")
 
 
 def ensure(conda: Conda, check_mode: bool) -> bool:
@@ -223,10 +223,10 @@ def main() -> None:
     result: dict[str, Any] = {"environment": str(conda.environment)}
     try:
         result["changed"] = ensure(conda, module.check_mode)
-    except Unreachable as error:
+    except UnreachableError as error:
         finish = "gaiaflow-setup workstation --conda"
         result["deferred"] = {"component": f"Miniforge {conda.version}", "reason": str(error), "finish": finish}
-    except (Refused, OSError) as error:
+    except (DownloadError, OSError) as error:
         hint = "Nothing half-made was left. The site is conda_url, a mirror of packages is set in ~/.condarc."
         module.fail_json(msg=f"{error}.", hint=hint)
     module.exit_json(**result)

@@ -123,14 +123,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import (
-    ServiceFailed,
+    ServiceError,
     end_with_run,
     locked,
     read_json,
     report_progress,
     write_private,
 )
-from ansible.module_utils.gaiaflow_build import Refused, has_buildkit, package_index
+from ansible.module_utils.gaiaflow_build import ImageError, has_buildkit, package_index
 from ansible.module_utils.gaiaflow_catalogue import expand, fill_in
 from ansible.module_utils.gaiaflow_container import (
     DIRECTORY_LABEL,
@@ -165,7 +165,7 @@ LOG_LINES = 15
 MOST_RESTARTS = 4
 
 
-class Stack(Containers):  # type: ignore[misc] # what modules share isn't where mypy looks for it
+class Stack(Containers):
     """One instance, and what its containers shall be."""
 
     def __init__(self, module: AnsibleModule) -> None:
@@ -501,7 +501,7 @@ def wait_until_healthy(stack: Stack, names: list[str], timeout: int) -> None:
         if not waiting:
             return
         if patience.ended():
-            raise ServiceFailed(f"{waiting[0]} is not healthy after {patience.waited} s.", stack.log_end(waiting[0]))
+            raise ServiceError(f"{waiting[0]} is not healthy after {patience.waited} s.", stack.log_end(waiting[0]))
         time.sleep(POLL_SECONDS)
 
 
@@ -514,10 +514,10 @@ def unhealthy(stack: Stack, present: dict[str, dict[str, Any]]) -> list[str]:
 def refuse_hopeless(stack: Stack, name: str, found: dict[str, Any] | None, restarts: int) -> None:
     """Fails at once for a service that keeps ending."""
     if found is None:
-        raise ServiceFailed(f"The container of {name} was removed while it started.")
+        raise ServiceError(f"The container of {name} was removed while it started.")
     if found["RestartCount"] - restarts >= MOST_RESTARTS or found["State"]["Status"] in {"exited", "dead"}:
         reason = "runs out of its memory" if found["State"].get("OOMKilled") else "ends as soon as it has started"
-        raise ServiceFailed(f"{name} {reason}.", stack.log_end(name))
+        raise ServiceError(f"{name} {reason}.", stack.log_end(name))
 
 
 def stop_containers(stack: Stack, names: list[str]) -> bool:
@@ -659,10 +659,9 @@ def main() -> None:
             module.exit_json(**bring_to(stack))
         with locked(stack.directory / ".lock"):
             module.exit_json(**bring_to(stack))
-    except ServiceFailed as error:
-        hint = "`gaiaflow-setup logs NAME` shows its whole log; the other services were left as they are."
-        module.fail_json(msg=str(error), details=error.details, hint=hint)
-    except Refused as refusal:
+    except ServiceError as error:
+        module.fail_json(msg=str(error), details=error.details, hint=error.hint)
+    except ImageError as refusal:
         module.fail_json(msg=str(refusal), hint=refusal.hint)
     except (OSError, ValueError) as error:
         message, hint = explain(error)

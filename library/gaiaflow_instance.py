@@ -117,12 +117,13 @@ from ansible.module_utils.gaiaflow import end_with_run, read_whole, write_privat
 from ansible.module_utils.gaiaflow_container import prefix_of
 from ansible.module_utils.gaiaflow_credentials import keep_copy, keep_credentials
 from ansible.module_utils.gaiaflow_engine import EngineElsewhere, own_socket
-from ansible.module_utils.gaiaflow_environments import Failed, describe_all, ensure, image_of, needs_of
-from ansible.module_utils.gaiaflow_ports import Taken, choose_ports, known_ports, reserving_ports
+from ansible.module_utils.gaiaflow_environments import describe_all, ensure, image_of, needs_of
+from ansible.module_utils.gaiaflow_errors import SetupError
+from ansible.module_utils.gaiaflow_ports import choose_ports, known_ports, reserving_ports
 from ansible.module_utils.gaiaflow_pyproject import Declared
 from ansible.module_utils.gaiaflow_record import (
     DEFINITIONS,
-    Lost,
+    LostFileError,
     definition_of,
     own_record,
 )
@@ -190,11 +191,11 @@ def kept_project(record: dict[str, Any]) -> str | None:
     """The project that the instance is wired to.
 
     Raises:
-        Lost: It isn't there any more.
+        LostFileError: It isn't there any more.
     """
     project: str | None = record.get("project")
     if project and not Path(project).is_dir():
-        raise Lost(
+        raise LostFileError(
             f"The project {project} is gone, whose DAGs this instance runs.",
             "Put it back, or give the instance another one: gaiaflow-setup mlops --start --project DIRECTORY",
         )
@@ -342,20 +343,7 @@ def main() -> None:
         if module.params["state"] == "present":
             made = ensure_environments(module, home, result["record"])
             result = {**result, **made, "changed": result["changed"] or made["to_make"]}
-    except Failed as error:
-        module.fail_json(
-            msg=str(error),
-            hint=error.hint
-            or "A package that cannot be downloaded needs the network or a mirror (pip's and uv's settings are used)."
-            " A conflict needs another version in the project's pyproject.toml. Nothing that ran was changed.",
-        )
-    except Taken as error:
-        module.fail_json(
-            msg=str(error),
-            hint='End that process, or give the service another port: -e \'{"mlops_port_overrides": {"NAME": PORT}}\''
-            " (for JupyterLab also -j PORT). `--instance NAME` makes a second stack on free ports.",
-        )
-    except Lost as error:
+    except SetupError as error:
         module.fail_json(msg=str(error), hint=error.hint)
     except EngineElsewhere as error:
         module.fail_json(msg=f"{error}.", hint="Unset DOCKER_HOST, or run this on that machine.")

@@ -92,7 +92,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import end_with_run, locked, report_progress
-from ansible.module_utils.gaiaflow_download import Refused, Unreachable, download, opened
+from ansible.module_utils.gaiaflow_download import DownloadError, UnreachableError, download, opened
 from ansible.module_utils.gaiaflow_dpkg import journal
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -271,12 +271,12 @@ def architecture() -> str:
     """This host's, as Kubernetes calls it."""
     machine = platform.machine()
     if machine not in ARCHITECTURES:
-        raise Refused(f"The processor is {machine}; allowed are {', '.join(sorted(ARCHITECTURES))}")
+        raise DownloadError(f"The processor is {machine}; allowed are {', '.join(sorted(ARCHITECTURES))}")
     return ARCHITECTURES[machine]
 
 
 def fetch(pin: Pin, new: Path, timeout: int) -> None:
-    """Puts the program there, if its checksum is right; Unreachable or Refused."""
+    """Puts the program there, if its checksum is right; UnreachableError or DownloadError."""
     report_progress(f"downloading {pin.name} {pin.version}")
     download(url_of(pin), pin.sha256.get(architecture(), ""), new, timeout)
     new.chmod(0o755)
@@ -291,7 +291,7 @@ def take_into_use(finding: Finding, new: Path, places: Places) -> None:
     version = version_of(pin.name, new)
     if version != pin.version:
         said = f"says that it is {version}" if version else "doesn't run on this host"
-        raise Refused(f"What {url_of(pin)} serves {said}; {pin.name} {pin.version} was expected")
+        raise DownloadError(f"What {url_of(pin)} serves {said}; {pin.name} {pin.version} was expected")
     target, link = places.lib / f"{pin.name}-{pin.version}", places.link(pin.name)
     new.replace(target)
     aside = link.with_name(f".{link.name}.new")
@@ -329,10 +329,10 @@ def attempt(findings: list[Finding], action: Callable[[Finding], None]) -> None:
     def one_of_them(one: Finding) -> None:
         try:
             action(one)
-        except (Refused, Unreachable) as error:
+        except (DownloadError, UnreachableError) as error:
             one.error = error
         except OSError as error:
-            one.error = Refused(f"{one.pin.name} can't be written: {error}", WRITABLE)
+            one.error = DownloadError(f"{one.pin.name} can't be written: {error}", WRITABLE)
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(one_of_them, findings))
@@ -341,13 +341,13 @@ def attempt(findings: list[Finding], action: Callable[[Finding], None]) -> None:
 def settle(findings: list[Finding]) -> None:
     """Leaves for later what no site gave, and refuses what is wrong."""
     for one in findings:
-        if isinstance(one.error, Unreachable):
+        if isinstance(one.error, UnreachableError):
             component = f"{one.pin.name} {one.pin.version}"
             one.deferred = [{"component": component, "reason": str(one.error), "finish": AGAIN}]
-    refused = {one.pin.name: one.error for one in findings if isinstance(one.error, Refused)}
+    refused = {one.pin.name: one.error for one in findings if isinstance(one.error, DownloadError)}
     for name, error in refused.items():
         check = f"{name} was left as it was. Check its version and mirror; a new version needs its own {name}_sha256."
-        raise Refused(". ".join(map(str, refused.values())), error.hint or check)
+        raise DownloadError(". ".join(map(str, refused.values())), error.hint or check)
 
 
 # ---- The module
@@ -404,7 +404,7 @@ def refuse_deferred(deferred: list[dict[str, str]]) -> None:
     """Makes what is left for later an error."""
     if deferred:
         reasons = "; ".join(f"{one['component']}: {one['reason']}" for one in deferred)
-        raise Refused(f"{reasons}. With minikube_strict nothing may be left for later", deferred[0]["finish"])
+        raise DownloadError(f"{reasons}. With minikube_strict nothing may be left for later", deferred[0]["finish"])
 
 
 def main() -> None:
@@ -438,7 +438,7 @@ def main() -> None:
         result = (present if params["state"] == "present" else absent)(module, places, pins)
         if params["strict"]:
             refuse_deferred(result["deferred"])
-    except Refused as error:
+    except DownloadError as error:
         module.fail_json(msg=f"{error}.", hint=error.hint)
     except (OSError, KeyError) as error:
         module.fail_json(msg=f"Minikube and kubectl could not be installed: {error}", hint=WRITABLE)

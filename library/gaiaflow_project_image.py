@@ -75,10 +75,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gaiaflow_build import Refused, has_buildkit, package_index
+from ansible.module_utils.gaiaflow_build import ImageError, has_buildkit, package_index
 from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, EngineError, own_socket
-from ansible.module_utils.gaiaflow_pyproject import Refused as Wrong
-from ansible.module_utils.gaiaflow_pyproject import normal, read_pyproject, read_text
+from ansible.module_utils.gaiaflow_pyproject import ProjectFileError, normal, read_pyproject, read_text
 
 # What docker_image itself reads .dockerignore with.
 from ansible_collections.community.docker.plugins.module_utils._api.utils.build import (  # type: ignore[import-untyped]
@@ -95,13 +94,13 @@ def project_name(project: Path) -> str:
     """The name in the project's metadata, written as package indexes do: what is left is fit for an image's name."""
     path = project / "pyproject.toml"
     if not path.is_file():
-        raise Refused(f"{project} is no project: it has no pyproject.toml.", "Name one: --project DIR.")
+        raise ImageError(f"{project} is no project: it has no pyproject.toml.", "Name one: --project DIR.")
     try:
         content = read_pyproject(path, "")
-    except Wrong as error:
-        raise Refused(str(error), "Correct it.") from error
+    except ProjectFileError as error:
+        raise ImageError(str(error), "Correct it.") from error
     if "project" not in content:
-        raise Refused(f"{path} has no name in [project].", "Add it: name = 'my-project'.")
+        raise ImageError(f"{path} has no name in [project].", "Add it: name = 'my-project'.")
     name: str = normal(str(content["project"]["name"]))
     return name
 
@@ -111,14 +110,14 @@ def find_package(project: Path, wanted: str) -> Path:
     found = sorted(path.parent for path in (project / "src").glob("*/__init__.py"))
     names = [path.name for path in found]
     if wanted and wanted not in names:
-        raise Refused(f"There is no package '{wanted}' in {project}/src; there are: {names}.", "Name one of them.")
+        raise ImageError(f"There is no package '{wanted}' in {project}/src; there are: {names}.", "Name one of them.")
     if not found:
-        raise Refused(
+        raise ImageError(
             f"There is no package in {project}/src: no directory there has an __init__.py.",
             "Put the code that tasks run into one package there.",
         )
     if len(found) > 1 and not wanted:
-        raise Refused(
+        raise ImageError(
             f"There are several packages in {project}/src: {names}.", "Name one: -e project_image_package=NAME."
         )
     return project / "src" / (wanted or names[0])
@@ -130,25 +129,25 @@ def package_version(package: Path) -> str:
     hint = 'Add a line like __version__ = "0.1.0".'
     try:
         statements = ast.parse(read_text(source), str(source)).body
-    except Wrong as error:
-        raise Refused(str(error), "Correct it.") from error
+    except ProjectFileError as error:
+        raise ImageError(str(error), "Correct it.") from error
     except SyntaxError as error:
-        raise Refused(f"{source} is not valid Python: {error}.", "Correct it.") from error
+        raise ImageError(f"{source} is not valid Python: {error}.", "Correct it.") from error
     for one in statements:
         targets = one.targets if isinstance(one, ast.Assign) else [one.target] if isinstance(one, ast.AnnAssign) else []
         if any(isinstance(target, ast.Name) and target.id == "__version__" for target in targets):
             value = getattr(one, "value", None)
             if isinstance(value, ast.Constant) and isinstance(value.value, str) and value.value:
                 return value.value
-            raise Refused(f"{source} computes its __version__; the image needs it written out.", hint)
-    raise Refused(f"{source} has no __version__, which the image is named after.", hint)
+            raise ImageError(f"{source} computes its __version__; the image needs it written out.", hint)
+    raise ImageError(f"{source} has no __version__, which the image is named after.", hint)
 
 
 def image_name(project: str, package: str, version: str) -> str:
     """The image's name; a local version's plus sign is not allowed there."""
     name = f"{project}/{re.sub('_+', '_', package.lower()).strip('_')}:{version.replace('+', '-')}"
     if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9_]+:\w[\w.-]{0,127}", name, re.ASCII):
-        raise Refused(
+        raise ImageError(
             f"The image can't be called '{name}'.",
             "Letters a-z, digits and single signs between them are allowed in the project's and the package's name.",
         )
@@ -168,7 +167,7 @@ def context_files(project: Path) -> Iterator[Path]:
 def content_digest(project: Path, base: str) -> str:
     """Tells one image's content from another's."""
     if not (project / "Dockerfile").is_file():
-        raise Refused(f"{project} has no Dockerfile.", "Copy the one of a new project: gaiaflow-setup new.")
+        raise ImageError(f"{project} has no Dockerfile.", "Copy the one of a new project: gaiaflow-setup new.")
     digest = hashlib.sha256(base.encode())
     for path in context_files(project):
         if path.is_symlink():
@@ -190,7 +189,7 @@ def engine_address() -> str:
     try:
         return f"unix://{own_socket()}"
     except EngineElsewhere as error:
-        raise Refused(f"{error}.", "Unset DOCKER_HOST, or run this on that machine.") from error
+        raise ImageError(f"{error}.", "Unset DOCKER_HOST, or run this on that machine.") from error
 
 
 def ask_engine(engine: Engine, image: str) -> tuple[str, dict[str, Any]]:
@@ -204,14 +203,14 @@ def ask_engine(engine: Engine, image: str) -> tuple[str, dict[str, Any]]:
                 return version, {}
             raise
     except EngineError as error:
-        raise Refused(str(error), "Find out more: gaiaflow-setup doctor.") from error
+        raise ImageError(str(error), "Find out more: gaiaflow-setup doctor.") from error
     except PermissionError:
-        raise Refused(
+        raise ImageError(
             f"This user may not use the Docker engine ({engine.socket}).",
             "Run `sudo usermod -aG docker $USER`, and log in again; gaiaflow-setup workstation does it, too.",
         ) from None
     except OSError as error:
-        raise Refused(
+        raise ImageError(
             f"No Docker engine answers at {engine.socket} ({error}).",
             "Install or start one: gaiaflow-setup workstation.",
         ) from error
@@ -260,9 +259,9 @@ def main() -> None:
     )
     try:
         found = examine(module.params)
-    except Wrong as wrong:
+    except ProjectFileError as wrong:
         module.fail_json(msg=str(wrong), hint="Correct it.")
-    except Refused as refusal:
+    except ImageError as refusal:
         module.fail_json(msg=str(refusal), hint=refusal.hint)
     except (OSError, UnicodeDecodeError) as error:
         module.fail_json(msg=f"The project can't be read: {error}", hint="Name a project: --project DIR.")

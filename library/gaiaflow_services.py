@@ -99,7 +99,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import (
     INSTANCE_VARIABLE,
-    ServiceFailed,
+    ServiceError,
     end_with_run,
     locked,
     report_progress,
@@ -120,7 +120,7 @@ MOST_STARTS = 4
 DOWN_STATES = {"STOPPED", "EXITED", "FATAL"}
 
 
-class Stack(Supervised):  # type: ignore[misc] # what modules share isn't where mypy looks for it
+class Stack(Supervised):
     """One instance, and what of the user's environment its services see."""
 
     def __init__(self, directory: Path, socket: str, shell: Shell) -> None:
@@ -296,11 +296,11 @@ def start_supervisor(stack: Stack) -> None:
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", configuration]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/")
     if done.returncode:
-        raise ServiceFailed("supervisord did not start.", done.stdout + done.stderr)
+        raise ServiceError("supervisord did not start.", done.stdout + done.stderr)
     patience = Patience(10)
     while not stack.supervised():
         if patience.ended():
-            raise ServiceFailed("supervisord started but does not answer.", stack.log_end("supervisord"))
+            raise ServiceError("supervisord started but does not answer.", stack.log_end("supervisord"))
         time.sleep(0.02)
 
 
@@ -347,14 +347,14 @@ def wait_until_healthy(stack: Stack, services: list[Service], timeout: int) -> N
             return
         if patience.ended():
             slowest = waiting[0].name
-            raise ServiceFailed(f"{slowest} is not healthy after {patience.waited} s.", stack.log_end(slowest))
+            raise ServiceError(f"{slowest} is not healthy after {patience.waited} s.", stack.log_end(slowest))
         time.sleep(POLL_SECONDS)
 
 
 def refuse_hopeless(stack: Stack, service: Service, process: dict[str, Any], starts: int) -> None:
     """Fails at once for a service that keeps ending."""
     if process["statename"] == "FATAL" or starts >= MOST_STARTS:
-        raise ServiceFailed(f"{service.name} ends as soon as it has started.", stack.log_end(service.name))
+        raise ServiceError(f"{service.name} ends as soon as it has started.", stack.log_end(service.name))
 
 
 def started(stack: Stack, names: list[str], start_timeout: int, stop_timeout: int) -> bool:
@@ -452,7 +452,7 @@ def stop_together(stack: Stack, names: list[str], timeout: int) -> bool:
     report_progress(items=dict.fromkeys(up, False))
     # supervisord itself kills the group of one that does not end in time.
     if not wait_for(lambda: all_down(stack, up), timeout + 10):
-        raise ServiceFailed(f"{', '.join(up)} did not stop within {timeout + 10} s.")
+        raise ServiceError(f"{', '.join(up)} did not stop within {timeout + 10} s.")
     return True
 
 
@@ -564,11 +564,11 @@ def main() -> None:
                 for note in shell.notes:
                     module.warn(note)
             module.exit_json(**result)
-    except ServiceFailed as error:
+    except ServiceError as error:
         module.fail_json(
             msg=str(error),
             details=error.details,
-            hint="`gaiaflow-setup logs NAME` shows its whole log; the other services were left as they are.",
+            hint=error.hint,
         )
     except (OSError, ValueError, xmlrpc.client.Error) as error:
         module.fail_json(msg=f"{type(error).__name__}: {error}")

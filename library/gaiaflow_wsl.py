@@ -82,6 +82,7 @@ from ansible.module_utils.gaiaflow_docker_config import (
     without_context,
     without_helpers,
 )
+from ansible.module_utils.gaiaflow_errors import SetupError
 from ansible.module_utils.gaiaflow_machine import is_wsl, kernel
 
 RESTART = "wsl.exe --shutdown, then open the distribution again"
@@ -91,12 +92,8 @@ DESKTOP_HELPERS = ("desktop", "desktop.exe")
 DESKTOP_PROGRAMS = "c/Program Files/Docker/Docker/resources/bin"
 
 
-class Refused(Exception):
-    """The stack cannot run here."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
+class WslError(SetupError):
+    """A setting of WSL's that a user has to change."""
 
 
 # ---- What this host is
@@ -111,7 +108,7 @@ def refuse_version_1(version: int) -> None:
     """Refuses WSL 1, where no Docker engine can run."""
     if version == 1:
         name = shlex.quote(os.environ.get("WSL_DISTRO_NAME", "DISTRIBUTION"))
-        raise Refused(
+        raise WslError(
             "This is WSL 1, which has no Linux kernel: neither a Docker engine nor Minikube runs in it.",
             f"In PowerShell: wsl --set-version {name} 2 (wsl --list shows its name), and run this again.",
         )
@@ -343,7 +340,7 @@ def main() -> None:
     )
     try:
         result = examine(module)
-    except Refused as error:
+    except WslError as error:
         module.fail_json(msg=str(error), hint=error.hint)
     except (OSError, KeyError, ValueError) as error:
         module.fail_json(msg=f"WSL's settings could not be told or repaired: {error!r}", hint="Nothing was changed.")

@@ -15,17 +15,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.gaiaflow_errors import SetupError
+
 # Every process of an instance carries its directory in this variable, so that none can be lost or mistaken.
 INSTANCE_VARIABLE = "GAIAFLOW_INSTANCE_DIRECTORY"
 # And in this one, which service it is of.
 SERVICE_VARIABLE = "GAIAFLOW_SERVICE"
 
 
-class ServiceFailed(Exception):
-    """A service did not reach its state; carries the end of its log."""
+class ServiceError(SetupError):
+    """A service did not reach its state.
+
+    Args:
+        message: What it did instead.
+        details: The end of its log.
+    """
 
     def __init__(self, message: str, details: str = "") -> None:
-        super().__init__(message)
+        hint = "`gaiaflow-setup logs NAME` shows its whole log; the other services were left as they are."
+        super().__init__(message, hint)
         self.details = details
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible.module_utils.gaiaflow_errors import SetupError
 from ansible.module_utils.gaiaflow_package_sources import Unreadable, default_index, uv_settings
 from ansible.module_utils.gaiaflow_shell import user_environment
 
@@ -30,12 +31,8 @@ NO_BASE = re.compile(
 STEP = re.compile(r"(?: > (?=\[)|Step (?=\d+/\d+ : ))(.*?):?")
 
 
-class Refused(Exception):
-    """The image cannot be built from what is there."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
+class ImageError(SetupError):
+    """An image can't be built from what is there."""
 
 
 # ---- Where packages come from
@@ -48,7 +45,7 @@ def package_index(given: str) -> dict[str, str]:
         index = given or default_index(environ)
         told = {**uv_settings(environ), **environ}
     except (Unreadable, ValueError) as error:
-        raise Refused(str(error), "Correct it, or name another one in PIP_CONFIG_FILE.") from error
+        raise ImageError(str(error), "Correct it, or name another one in PIP_CONFIG_FILE.") from error
     refuse_password(index)
     extra = [one.rpartition("=")[2] if "=" in one.split(":")[0] else one for one in told.get("UV_INDEX", "").split()]
     extra += told.get("UV_EXTRA_INDEX_URL", "").split()
@@ -77,11 +74,11 @@ def refuse_password(index: str) -> None:
         index: Its address.
 
     Raises:
-        Refused: There is a user or a password in it.
+        ImageError: There is a user or a password in it.
     """
     address = urlsplit(index)
     if address.password or address.username:
-        raise Refused(
+        raise ImageError(
             f"The package index at {address.hostname} has a user or a password in its address, which a build would keep"
             " in its cache.",
             "Name one without in UV_DEFAULT_INDEX; for a project's image also by -e project_image_index=URL.",
@@ -120,30 +117,30 @@ def last_step(output: list[str]) -> list[str]:
     return output[begun[-1] :] if begun else output
 
 
-def explain(failure: dict[str, Any], output: list[str], image: str, base: str) -> Refused:
+def explain(failure: dict[str, Any], output: list[str], image: str, base: str) -> ImageError:
     """What went wrong, as people need to read it."""
     said = str(failure.get("msg", "")).partition(", logs: ")[0]
     text = "\n".join([*output, said])
     if NO_DISK.search(text):
-        return Refused(
+        return ImageError(
             f"{image} couldn't be built: the disk is full where the Docker engine keeps its images.",
             "See `docker system df`; `docker builder prune` removes what only makes builds faster.",
         )
     if NO_BASE.search(text):
-        return Refused(
+        return ImageError(
             f"{image} couldn't be built: its base image {base} is not here and can't be pulled.",
             f"Try `docker pull {base}`; or name another one: -e base_image=IMAGE.",
         )
     step = STEP.fullmatch(output[0]) if output else None
-    return Refused(
+    return ImageError(
         f"{image} couldn't be built: " + (f"step {step[1]} of the Dockerfile failed." if step else said),
         "Correct what the end of its output complains of, and run this again. An image built before is still there.",
     )
 
 
-def explain_pull(failure: dict[str, Any], image: str) -> Refused:
+def explain_pull(failure: dict[str, Any], image: str) -> ImageError:
     """Why an image that isn't built here could not be had."""
-    return Refused(
+    return ImageError(
         f"The image {image} is not here and can't be pulled: {failure.get('msg', '')}",
         f"Try `docker pull {image}`; a mirror's or another is named by -e postgres_image=IMAGE or -e s3_image=IMAGE.",
     )

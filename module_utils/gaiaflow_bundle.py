@@ -13,13 +13,15 @@ import tarfile
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from ansible.module_utils.gaiaflow_errors import SetupError
+
 MANIFEST = "manifest.json"
 FORMAT = 1
 MEMBER = re.compile(r"launcher\.txt|(wheels|programs|cluster)/[^/]+")
 CHUNK = 1 << 20
 
 
-class Refused(Exception):
+class BundleError(SetupError):
     """The file is no bundle, or not one that can be used."""
 
 
@@ -38,7 +40,7 @@ def read(path: Path) -> Bundle:
         path: The bundle.
 
     Raises:
-        Refused: It can't be read, or isn't a bundle.
+        BundleError: It can't be read, or isn't a bundle.
     """
     try:
         with tarfile.open(path, "r:") as tar:
@@ -48,11 +50,13 @@ def read(path: Path) -> Bundle:
         manifest = json.loads(text)
         version, files = manifest["format"], manifest["files"]
     except OSError as error:
-        raise Refused(f"The bundle {path} can't be read: {error.strerror or error}.") from error
+        raise BundleError(f"The bundle {path} can't be read: {error.strerror or error}.") from error
     except (tarfile.TarError, ValueError, LookupError, TypeError) as error:
-        raise Refused(f"{path} is not a bundle of gaiaflow-setup, or was damaged on its way here.") from error
+        raise BundleError(f"{path} is not a bundle of gaiaflow-setup, or was damaged on its way here.") from error
     if version != FORMAT or not all(MEMBER.fullmatch(name) for name in files):
-        raise Refused(f"The bundle {path} was made by another version of gaiaflow-setup (its format is {version!r}).")
+        raise BundleError(
+            f"The bundle {path} was made by another version of gaiaflow-setup (its format is {version!r})."
+        )
     return Bundle(path, manifest, hashlib.sha256(text).hexdigest()[:16])
 
 
@@ -64,7 +68,7 @@ def unpack(bundle: Bundle, destination: Path | None) -> None:
         destination: An absent directory; it is there afterwards only if all is right. None to verify alone.
 
     Raises:
-        Refused: A member is damaged, missing, or not in the manifest.
+        BundleError: A member is damaged, missing, or not in the manifest.
     """
     partial = destination and destination.with_name(f".{destination.name}.partial")
     if partial:
@@ -75,7 +79,7 @@ def unpack(bundle: Bundle, destination: Path | None) -> None:
         if partial and destination:
             partial.replace(destination)
     except (tarfile.TarError, EOFError) as error:
-        raise Refused(f"The bundle {bundle.path} is cut short or damaged: {error}.") from error
+        raise BundleError(f"The bundle {bundle.path} is cut short or damaged: {error}.") from error
     finally:
         if partial:
             shutil.rmtree(partial, ignore_errors=True)
@@ -89,15 +93,17 @@ def _unpack_members(bundle: Bundle, directory: Path | None) -> None:
             wanted = missing.pop(member.name, None)
             content = tar.extractfile(member) if wanted and member.isfile() else None
             if wanted is None or content is None:
-                raise Refused(f"The bundle {bundle.path} holds {member.name!r}, which its manifest doesn't name.")
+                raise BundleError(f"The bundle {bundle.path} holds {member.name!r}, which its manifest doesn't name.")
             found = _copy(content, directory / member.name if directory else None, member.mode)
             if found != wanted["sha256"]:
-                raise Refused(
+                raise BundleError(
                     f"In the bundle {bundle.path}, {member.name} is damaged: its sha256 is {found}, "
                     f"and {wanted['sha256']} was packed."
                 )
     if missing:
-        raise Refused(f"The bundle {bundle.path} is cut short: {len(missing)} files are missing, {min(missing)} first.")
+        raise BundleError(
+            f"The bundle {bundle.path} is cut short: {len(missing)} files are missing, {min(missing)} first."
+        )
 
 
 def _copy(content: IO[bytes], path: Path | None, mode: int) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.gaiaflow import copy_of, read_whole, write_private
-from ansible.module_utils.gaiaflow_record import Lost, holds_data
+from ansible.module_utils.gaiaflow_record import LostFileError, holds_data
 
 Credentials = dict[str, dict[str, str]]
 Services = Mapping[str, Mapping[str, Any]]
@@ -61,13 +61,13 @@ def keep_credentials(path: Path, services: Services, check_mode: bool) -> bool:
         check_mode: Whether nothing is written.
 
     Raises:
-        Lost: Some are gone or broken, in their copy, too, while there is data that only they open.
+        LostFileError: Some are gone or broken, in their copy, too, while there is data that only they open.
     """
     present = present_credentials(path)
     for service in services.values():
         missing = set(service.get("credentials", {})) - set(present)
         if missing and holds_data(path.parent, service.get("data")):
-            raise Lost(
+            raise LostFileError(
                 f"{path} {'is broken' if path.exists() else 'is gone'}, and so is the copy of it: only with the"
                 " passwords in it can the stack's databases and objects be opened.",
                 "Put it back from a backup, or give the data up: gaiaflow-setup mlops --restart --delete-volume",

@@ -12,25 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.gaiaflow_errors import SetupError
+
 CHUNK = 1 << 20
 # Answers that speak of a proxy or a server in trouble, and not of the file that was asked for.
 TROUBLED = (407, 429)
 UNTRUSTED = "A company's proxy that looks into TLS needs its certificate among the host's."
 
 
-class Refused(Exception):
-    """The file can't be had as it was asked for: an error, whatever the network does.
-
-    Attributes:
-        hint: What to do next; empty where only the caller knows.
-    """
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+class DownloadError(SetupError):
+    """The file can't be had as it was asked for, whatever the network does."""
 
 
-class Unreachable(Exception):
+class UnreachableError(SetupError):
     """The site doesn't answer: something for later."""
 
 
@@ -42,22 +36,24 @@ def opened(url: str, timeout: int) -> Any:
         timeout: Seconds that the site may be silent for.
 
     Raises:
-        Refused: It has no such file, or can't be trusted.
-        Unreachable: It doesn't answer.
+        DownloadError: It has no such file, or can't be trusted.
+        UnreachableError: It doesn't answer.
     """
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "gaiaflow-setup"})
         return urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        kind = Unreachable if error.code >= 500 or error.code in TROUBLED else Refused
+        kind = UnreachableError if error.code >= 500 or error.code in TROUBLED else DownloadError
         raise kind(f"{url} answers {error.code} ({error.reason})") from error
     except (http.client.InvalidURL, ValueError) as error:
-        raise Refused(f"{url} is no address ({error})") from error
+        raise DownloadError(f"{url} is no address ({error})") from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLCertVerificationError):
-            raise Refused(f"The certificate of {url} is not trusted ({reason.verify_message})", UNTRUSTED) from error
-        kind = Refused if urllib.parse.urlsplit(url).scheme == "file" else Unreachable
+            raise DownloadError(
+                f"The certificate of {url} is not trusted ({reason.verify_message})", UNTRUSTED
+            ) from error
+        kind = DownloadError if urllib.parse.urlsplit(url).scheme == "file" else UnreachableError
         raise kind(f"{url} can't be had ({reason or type(error).__name__})") from error
 
 
@@ -71,8 +67,8 @@ def download(url: str, sha256: str, path: Path, timeout: int) -> None:
         timeout: Seconds that the site may be silent for.
 
     Raises:
-        Refused: It isn't the file that was asked for.
-        Unreachable: The site doesn't answer, or falls silent.
+        DownloadError: It isn't the file that was asked for.
+        UnreachableError: The site doesn't answer, or falls silent.
     """
     digest = hashlib.sha256()
     try:
@@ -81,7 +77,7 @@ def download(url: str, sha256: str, path: Path, timeout: int) -> None:
                 digest.update(piece)
                 file.write(piece)
         if digest.hexdigest() != sha256.lower():
-            raise Refused(f"The SHA-256 of {url} is {digest.hexdigest()}, and not {sha256}")
+            raise DownloadError(f"The SHA-256 of {url} is {digest.hexdigest()}, and not {sha256}")
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -93,12 +89,12 @@ def _pieces(url: str, answer: Any) -> Iterator[bytes]:
         try:
             piece = answer.read1(CHUNK)
         except http.client.IncompleteRead as error:
-            raise Refused(f"{url} ended too early, after {received} bytes") from error
+            raise DownloadError(f"{url} ended too early, after {received} bytes") from error
         except OSError as error:
-            raise Unreachable(f"{url} fell silent after {received} bytes ({error})") from error
+            raise UnreachableError(f"{url} fell silent after {received} bytes ({error})") from error
         if not piece:
             break
         received += len(piece)
         yield piece
     if expected and received < int(expected):
-        raise Refused(f"{url} ended too early, after {received} of {expected} bytes")
+        raise DownloadError(f"{url} ended too early, after {received} of {expected} bytes")

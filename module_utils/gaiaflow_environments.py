@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.gaiaflow import locked, read_json, report_progress, write_private
+from ansible.module_utils.gaiaflow_errors import SetupError
 from ansible.module_utils.gaiaflow_package_sources import Unreadable, uv_arguments, uv_settings
-from ansible.module_utils.gaiaflow_pyproject import Declared, Refused, declared, local_path, python_version
+from ansible.module_utils.gaiaflow_pyproject import Declared, ProjectFileError, declared, local_path, python_version
 from ansible.module_utils.gaiaflow_shell import user_environment
 
 COMPLETE = ".complete"
@@ -31,16 +32,20 @@ TELL_S = 0.5
 NOT_COMPILED = r"/(tests?|kubernetes|kubernetes_asyncio|databricks|debugpy|fontTools|libcst|narwhals|pygments/lexers)/"
 
 
-class Failed(Exception):
-    """An environment can't be made; the message says why.
+class EnvironmentFailedError(SetupError):
+    """A Python environment can't be made.
 
-    Attributes:
-        hint: What to do, where it isn't what uv's complaints ask for.
+    Args:
+        message: Why.
+        hint: What to do next, where it isn't what uv's complaints ask for.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        usual = (
+            "A package that cannot be downloaded needs the network or a mirror (pip's and uv's settings are used)."
+            " A conflict needs another version in the project's pyproject.toml. Nothing that ran was changed."
+        )
+        super().__init__(message, hint or usual)
 
 
 @dataclass(frozen=True)
@@ -94,14 +99,16 @@ def needs_of(project: str, *, in_images: bool = False) -> Declared:
         in_images: Whether it is installed into images, which have a Python of their own and don't see this machine.
 
     Raises:
-        Failed: A file of the project is wrong.
+        EnvironmentFailedError: A file of the project is wrong.
     """
     if not project or not Path(project).is_dir():
         return Declared()
     try:
         needs = declared(Path(project), "" if in_images else python_version())
-    except Refused as error:
-        raise Failed(str(error), "Correct the file. Nothing was installed, and what runs goes on running.") from error
+    except ProjectFileError as error:
+        raise EnvironmentFailedError(
+            str(error), "Correct the file. Nothing was installed, and what runs goes on running."
+        ) from error
     local = [one for one in needs.requirements if local_path(one)] if in_images else []
     if local:
         needs.requirements = [one for one in needs.requirements if one not in local]
@@ -171,14 +178,14 @@ def uv_of(program: str, cache: str, wheels: str = "") -> Uv:
         wheels: A directory of wheels, to take packages from there and nowhere else.
 
     Raises:
-        Failed: pip's configuration can't be read.
+        EnvironmentFailedError: pip's configuration can't be read.
     """
     settings = {"UV_CACHE_DIR": cache, "UV_NO_PROGRESS": "1", "UV_LINK_MODE": "hardlink", "UV_HTTP_TIMEOUT": "120"}
     try:
         user = user_environment()
         told, options = uv_settings(user), uv_arguments(user)
     except (Unreadable, ValueError) as error:
-        raise Failed(str(error), "Correct it, or name another one in PIP_CONFIG_FILE.") from error
+        raise EnvironmentFailedError(str(error), "Correct it, or name another one in PIP_CONFIG_FILE.") from error
     if wheels:
         options = ["--offline", "--no-index", "--find-links", wheels]
     return Uv(program, {**settings, **told, **os.environ}, tuple(options))
@@ -199,7 +206,7 @@ def run_uv(
         directory: Where it runs: it reads the settings of a project there.
 
     Raises:
-        Failed: uv failed.
+        EnvironmentFailedError: uv failed.
     """
     pipe = subprocess.PIPE
     with subprocess.Popen(
@@ -219,7 +226,7 @@ def run_uv(
                 if tell:
                     tell(written_by(process.pid))
     if process.returncode:
-        raise Failed(said.strip() or f"uv ended with code {process.returncode}")
+        raise EnvironmentFailedError(said.strip() or f"uv ended with code {process.returncode}")
 
 
 def written_by(pid: int) -> int:
@@ -269,7 +276,7 @@ def make(environment: Environment, uv: Uv, telling: Telling) -> None:
         telling: Tells the display how far it is.
 
     Raises:
-        Failed: uv failed; nothing of the environment is left.
+        EnvironmentFailedError: uv failed; nothing of the environment is left.
     """
     if (environment.directory / COMPLETE).exists():
         # It was whole once. Its files are links into uv's cache, so what changed one of them changed the cache's, too.
@@ -334,8 +341,8 @@ def add_project_dependencies(environment: Environment, install: list[str], uv: U
     command = [*install, "--constraints", str(environment.lock), "--requirements", str(listed)]
     try:
         run_uv(command, settings, directory=environment.project or Path("/"))
-    except Failed as error:
-        raise Failed(
+    except EnvironmentFailedError as error:
+        raise EnvironmentFailedError(
             f"The project's dependencies do not fit beside {environment.name}'s, or cannot be had:\n{error}"
         ) from error
 
@@ -379,7 +386,7 @@ def describe_all(root: Path, locks: Path, names: Mapping[str, bool], project: st
         project: The project's directory.
 
     Raises:
-        Failed: The project's pyproject.toml cannot be read.
+        EnvironmentFailedError: The project's pyproject.toml cannot be read.
     """
     needs = needs_of(project)
     return [
@@ -399,7 +406,7 @@ def ensure(root: Path, environments: list[Environment], uv: str, cache: str, whe
         wheels: A directory of wheels, to install from them alone and without a network.
 
     Raises:
-        Failed: uv could not make one; what it said is the message.
+        EnvironmentFailedError: uv could not make one; what it said is the message.
     """
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(root / ".lock"):

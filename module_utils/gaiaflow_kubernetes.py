@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.gaiaflow import read_whole
+from ansible.module_utils.gaiaflow_errors import SetupError
 
 ANSWER_S = 5.0
 STATUS_S = 1.5
 
 
-class Unusable(Exception):
-    """A kubeconfig that can't be used; the message says why."""
+class KubeconfigError(SetupError):
+    """A kubeconfig can't be used."""
 
 
-class Refused(OSError):
+class ApiError(OSError):
     """The API server refuses a request.
 
     Attributes:
@@ -62,7 +63,7 @@ class Access:
             seconds: How long it may be silent for.
 
         Raises:
-            Refused: It refuses.
+            ApiError: It refuses.
             OSError: It doesn't answer.
         """
         request = urllib.request.Request(self.server.rstrip("/") + path)
@@ -75,7 +76,7 @@ class Access:
             with urllib.request.build_opener(*handlers).open(request, timeout=seconds) as answer:
                 said = answer.read()
         except urllib.error.HTTPError as error:
-            raise Refused(error.code, _message(error.read())) from error
+            raise ApiError(error.code, _message(error.read())) from error
         try:
             return json.loads(said)
         except ValueError:
@@ -115,19 +116,19 @@ def read_kubeconfig(file: Path, context: str = "") -> Access:
         context: The context's name; the current one when empty.
 
     Raises:
-        Unusable: It can't be read, or has no such context.
+        KubeconfigError: It can't be read, or has no such context.
     """
     content = _parse(file)
     names = [str(one.get("name")) for one in content.get("contexts") or ()]
     name = context or str(content.get("current-context") or "")
     if name not in names:
         there = ", ".join(names) or "none"
-        raise Unusable(f"{file} has no context '{name}'; there are: {there}.")
+        raise KubeconfigError(f"{file} has no context '{name}'; there are: {there}.")
     chosen = _named(content, "contexts", name, "context", file)
     cluster = _named(content, "clusters", chosen.get("cluster"), "cluster", file)
     user = _named(content, "users", chosen.get("user"), "user", file)
     if "server" not in cluster:
-        raise Unusable(f"{file}: the cluster '{chosen.get('cluster')}' has no server.")
+        raise KubeconfigError(f"{file}: the cluster '{chosen.get('cluster')}' has no server.")
     pair = _data(user, "client-certificate", file) + "\n" + _data(user, "client-key", file)
     return Access(
         server=str(cluster["server"]),
@@ -145,7 +146,7 @@ def read_connection(directory: Path) -> Access:
         directory: What role cluster has written for the instance.
 
     Raises:
-        Unusable: The kubeconfig can't be read.
+        KubeconfigError: The kubeconfig can't be read.
     """
     access = read_kubeconfig(directory / "kubeconfig")
     kept = read_whole(directory / "cluster.json")
@@ -157,11 +158,11 @@ def _parse(file: Path) -> dict[str, Any]:
     try:
         content = _load(file.read_text())
     except OSError as error:
-        raise Unusable(f"{file} can't be read: {error.strerror}.") from error
+        raise KubeconfigError(f"{file} can't be read: {error.strerror}.") from error
     except ValueError as error:
-        raise Unusable(f"{file} is no kubeconfig: {' '.join(str(error).split())}.") from error
+        raise KubeconfigError(f"{file} is no kubeconfig: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict) or content.get("kind", "Config") != "Config" or "contexts" not in content:
-        raise Unusable(f"{file} is no kubeconfig: it has no contexts.")
+        raise KubeconfigError(f"{file} is no kubeconfig: it has no contexts.")
     return content
 
 
@@ -182,7 +183,7 @@ def _named(content: dict[str, Any], group: str, name: Any, what: str, file: Path
     for one in content.get(group) or ():
         if isinstance(one, dict) and one.get("name") == name and isinstance(one.get(what), dict):
             return dict(one[what])
-    raise Unusable(f"{file}: there is no {what} '{name}'.")
+    raise KubeconfigError(f"{file}: there is no {what} '{name}'.")
 
 
 def _data(entry: dict[str, Any], name: str, file: Path) -> str:
@@ -192,7 +193,7 @@ def _data(entry: dict[str, Any], name: str, file: Path) -> str:
             return base64.b64decode(inline, validate=True).decode()
         return (file.parent / entry[name]).read_text() if entry.get(name) else ""
     except (OSError, ValueError) as error:
-        raise Unusable(f"{file}: {name} can't be read ({error}).") from error
+        raise KubeconfigError(f"{file}: {name} can't be read ({error}).") from error
 
 
 def cluster_row(directory: Path) -> list[dict[str, Any]]:
@@ -210,9 +211,9 @@ def cluster_row(directory: Path) -> list[dict[str, Any]]:
         access = read_connection(connection)
         access.get(f"/api/v1/namespaces/{kept.get('namespace', 'default')}/pods?limit=1", seconds=STATUS_S)
         state, health = "running", "healthy"
-    except Refused:
+    except ApiError:
         state, health = "running", "unhealthy"
-    except (OSError, Unusable):
+    except (OSError, KubeconfigError):
         state, health = "stopped", "stopped"
     return [{**row, "state": state, "health": health, "memory_bytes": None}]
 

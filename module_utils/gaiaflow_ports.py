@@ -15,6 +15,7 @@ from typing import Any
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE, locked, read_whole, write_private
 from ansible.module_utils.gaiaflow_container import published_ports
 from ansible.module_utils.gaiaflow_engine import Engine, EngineElsewhere, own_socket
+from ansible.module_utils.gaiaflow_errors import SetupError
 from ansible.module_utils.gaiaflow_record import PORT_RANGE, kept_record
 
 CLASHING_ADDRESSES = {"127.0.0.1", "0.0.0.0", "::", "::1"}
@@ -22,8 +23,19 @@ CLASHING_ADDRESSES = {"127.0.0.1", "0.0.0.0", "::", "::1"}
 RESERVATIONS = Path("/tmp/gaiaflow-{user}-ports")
 
 
-class Taken(Exception):
-    """A port belongs to somebody else."""
+class PortTakenError(SetupError):
+    """A port belongs to somebody else.
+
+    Args:
+        message: Which, and to whom.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            'End that process, or give the service another port: -e \'{"mlops_port_overrides": {"NAME": PORT}}\''
+            " (for JupyterLab also -j PORT). `--instance NAME` makes a second stack on free ports.",
+        )
 
 
 @dataclass(frozen=True)
@@ -153,7 +165,7 @@ class Ports:
                 break
             if not wanted & (taken | self.reserved) and self.holder(name, port) is None:
                 return port
-        raise Taken(f"No port from {first} up is free for {name}.")
+        raise PortTakenError(f"No port from {first} up is free for {name}.")
 
 
 def reserved_in(home: Path, directory: Path, known: KnownPorts) -> set[int]:
@@ -243,7 +255,7 @@ def choose_ports(
         home: Where the instances of this user are.
 
     Raises:
-        Taken: Somebody else uses one that is needed.
+        PortTakenError: Somebody else uses one that is needed.
         ValueError: What the user asks for can't be.
     """
     asked = checked_overrides(overrides, known)
@@ -273,7 +285,7 @@ def refuse_doubles(ports: Mapping[str, int]) -> None:
 
 
 def refuse_taken(needed: Iterable[str], ports: Mapping[str, int], allocator: Ports) -> None:
-    """Raise Taken where a port that is needed now is neither free nor ours."""
+    """Raise PortTakenError where a port that is needed now is neither free nor ours."""
     taken = [(name, holder) for name in needed if (holder := allocator.holder(name, ports[name]))]
     if taken:
-        raise Taken(" ".join(f"Port {ports[name]} ({name}) is taken by {holder}." for name, holder in taken))
+        raise PortTakenError(" ".join(f"Port {ports[name]} ({name}) is taken by {holder}." for name, holder in taken))

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.gaiaflow_errors import SetupError
+
 MARKS = {codecs.BOM_UTF8: "UTF-8 with a byte order mark", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 """How files begin that editors of another system have saved."""
 
@@ -61,7 +63,7 @@ TABLES = {"urls": dict, "scripts": dict, "gui-scripts": dict, "entry-points": di
 LISTS = ("dependencies", "dynamic", "authors", "maintainers", "keywords", "classifiers", "license-files")
 
 
-class Refused(Exception):
+class ProjectFileError(SetupError):
     """A file of the project is wrong; the message names it, the place, and the right form."""
 
 
@@ -117,18 +119,18 @@ def read_text(path: Path) -> str:
         path: The file.
 
     Raises:
-        Refused: It is in another encoding than UTF-8.
+        ProjectFileError: It is in another encoding than UTF-8.
     """
     content = path.read_bytes()
     for mark, name in MARKS.items():
         if content.startswith(mark):
-            raise Refused(f"{path} is saved as {name}. Save it as UTF-8 without a byte order mark.")
+            raise ProjectFileError(f"{path} is saved as {name}. Save it as UTF-8 without a byte order mark.")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - content.rfind(b"\n", 0, error.start)
-        raise Refused(
+        raise ProjectFileError(
             f"{path}, line {line}, column {column}: the byte 0x{content[error.start]:02x} is not UTF-8; in Latin-1 or "
             f"Windows-1252 it is {content[error.start : error.start + 1].decode('latin-1')!r}. Save the file as UTF-8."
         ) from error
@@ -142,7 +144,7 @@ def declared(project: Path, python: str = "") -> Declared:
         python: The version of Python that it will run in, to be checked; none is when this is empty.
 
     Raises:
-        Refused: A file of the project is wrong.
+        ProjectFileError: A file of the project is wrong.
     """
     found = Declared()
     content = read_pyproject(project / "pyproject.toml", python)
@@ -173,7 +175,7 @@ def read_pyproject(path: Path, python: str) -> dict[str, Any]:
         python: The version of Python to check `requires-python` against, if it isn't empty.
 
     Raises:
-        Refused: It is wrong.
+        ProjectFileError: It is wrong.
     """
     if not path.is_file():
         return {}
@@ -181,7 +183,7 @@ def read_pyproject(path: Path, python: str) -> dict[str, Any]:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise Refused(f"{path} is not valid TOML: {error}.") from error
+        raise ProjectFileError(f"{path} is not valid TOML: {error}.") from error
     if "project" in content:
         complain(path, text, structure(content["project"]) or standard(path, content))
         complain(path, text, wrong_python(content["project"], python) if python else [])
@@ -197,14 +199,14 @@ def complain(path: Path, text: str, faults: list[tuple[str, str, str]]) -> None:
         faults: The key, the value that is wrong, and what is wrong with it.
 
     Raises:
-        Refused: There are faults.
+        ProjectFileError: There are faults.
     """
     if faults:
         lines = [
             f"{path}, line {line_of(text, key, value)}: {message}{f' Right is: {FORMS[key]}' if key in FORMS else ''}"
             for key, value, message in faults
         ]
-        raise Refused("\n".join(lines))
+        raise ProjectFileError("\n".join(lines))
 
 
 def line_of(text: str, key: str, value: str) -> int:
@@ -393,7 +395,7 @@ def take_setup_cfg(project: Path, found: Declared) -> bool:
     try:
         parser.read_string(read_text(path))
     except configparser.Error as error:
-        raise Refused(f"{path} can't be read: {error}") from error
+        raise ProjectFileError(f"{path} can't be read: {error}") from error
     listed = parser.get("options", "install_requires", fallback="")
     lines = [line.strip() for line in listed.splitlines() if line.strip()]
     for line in lines:
@@ -419,7 +421,9 @@ def take_poetry(project: Path, table: Mapping[str, Any], found: Declared) -> Non
                 continue
             wanted = {"version": one} if isinstance(one, str) else one
             if not isinstance(wanted, Mapping):
-                raise Refused(f'{project / "pyproject.toml"}: {name} in tool.poetry must be like {name} = "^1.2".')
+                raise ProjectFileError(
+                    f'{project / "pyproject.toml"}: {name} in tool.poetry must be like {name} = "^1.2".'
+                )
             if not wanted.get("optional"):
                 found.requirements.append(of_poetry(name, wanted))
 
@@ -519,7 +523,7 @@ def member(project: Path, name: str) -> Path:
         name: The member's name.
 
     Raises:
-        Refused: There is none.
+        ProjectFileError: There is none.
     """
     for root in (project, *project.parents):
         path = root / "pyproject.toml"
@@ -530,7 +534,7 @@ def member(project: Path, name: str) -> Path:
             own = read_pyproject(directory / "pyproject.toml", "").get("project", {}).get("name", "")
             if normal(own) == normal(name):
                 return directory
-    raise Refused(
+    raise ProjectFileError(
         f"{project / 'pyproject.toml'}: '{name}' is to come from the workspace, and no member of it has that name. "
         "Its directory must be among the members in [tool.uv.workspace]."
     )
@@ -571,14 +575,14 @@ def absolute(requirement: str, project: Path, found: Declared) -> str:
         found: What gets to know the path.
 
     Raises:
-        Refused: Nothing is there.
+        ProjectFileError: Nothing is there.
     """
     place = local_path(requirement)
     if not place:
         return requirement
     path = (project / Path(place).expanduser()).resolve()
     if not path.exists():
-        raise Refused(f"{project / 'pyproject.toml'}: {requirement!r} names {path}, and nothing is there.")
+        raise ProjectFileError(f"{project / 'pyproject.toml'}: {requirement!r} names {path}, and nothing is there.")
     found.inputs.append(path)
     head, separator, rest = requirement.partition("@")
     marker = rest.partition(" ;")[2]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.gaiaflow import kept, read_whole
+from ansible.module_utils.gaiaflow_errors import SetupError
 
 # What each runtime keeps of the services that it runs.
 DEFINITIONS = {"native": "services.json", "docker": "containers.json"}
@@ -16,12 +17,8 @@ PORT_RANGE = range(1, 65536)
 CACHES = ("matplotlib",)
 
 
-class Lost(Exception):
-    """A file is gone or broken that can't be made anew; carries what to do."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
+class LostFileError(SetupError):
+    """A file is gone or broken that can't be made anew."""
 
 
 def is_record(content: dict[str, Any]) -> bool:
@@ -59,11 +56,11 @@ def own_record(directory: Path) -> dict[str, Any]:
     """The record of the instance that is asked of.
 
     Raises:
-        Lost: It is gone or broken, with its copy, while there is data that it says the ports and project of.
+        LostFileError: It is gone or broken, with its copy, while there is data that it says the ports and project of.
     """
     path, record = directory / "instance.json", kept_record(directory)
     if not record and (path.exists() or holds_data(directory)):
-        raise Lost(
+        raise LostFileError(
             f"{path} {'holds no record of an instance' if path.exists() else 'is gone'}, and so is the copy of it: it"
             " is not known any more which project and ports the instance has.",
             f"Put it back from a backup. To keep the data and give the instance new ports, remove {path}, if it is"
@@ -76,7 +73,7 @@ def definition_of(directory: Path, record: dict[str, Any]) -> dict[str, Any]:
     """What the last start has written of the services.
 
     Raises:
-        Lost: It is gone or broken, so that nothing can be asked of the services, which may be running.
+        LostFileError: It is gone or broken, so that nothing can be asked of the services, which may be running.
     """
     path = directory / "config" / DEFINITIONS[record.get("runtime", "native")]
     hint = "Nothing is lost with it: gaiaflow-setup mlops --start writes it anew."
@@ -84,12 +81,12 @@ def definition_of(directory: Path, record: dict[str, Any]) -> dict[str, Any]:
     if path.exists() and not (
         isinstance(definition.get("environments"), dict) and isinstance(definition.get("services"), dict)
     ):
-        raise Lost(f"{path} isn't what a start has written.", hint)
+        raise LostFileError(f"{path} isn't what a start has written.", hint)
     if not definition and holds_data(directory):
-        raise Lost(f"{path} is gone.", hint)
+        raise LostFileError(f"{path} is gone.", hint)
     base = Path(definition.get("environments", {}).get("base", "/"), "bin", "python")
     if definition and not os.access(base, os.X_OK):
-        raise Lost(
+        raise LostFileError(
             f"{base} leads to no Python: the environment was removed, or the Python that it links to.",
             "gaiaflow-setup mlops --start makes it anew.",
         )

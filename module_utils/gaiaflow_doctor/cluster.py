@@ -16,8 +16,8 @@ from ansible.module_utils.gaiaflow import read_whole
 from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, wrong
 from ansible.module_utils.gaiaflow_kubernetes import (
     Access,
-    Refused,
-    Unusable,
+    ApiError,
+    KubeconfigError,
     read_connection,
     read_kubeconfig,
 )
@@ -54,11 +54,11 @@ def look_at_connection(context: Context, instance: str, connection: Path, kept: 
     start, whose = START + option, f"Instance '{instance}' is connected with a cluster"
     try:
         access = read_connection(connection)
-    except Unusable as error:
+    except KubeconfigError as error:
         return wrong(str(error), WITHOUT, start)
     try:
         access.get(f"/api/v1/namespaces/{kept.get('namespace', 'default')}/pods?limit=1", seconds=2)
-    except Refused as error:
+    except ApiError as error:
         message = f"{whose} that refuses its kubeconfig ({error.status}): the cluster was made anew."
         return wrong(message, WITHOUT, f"gaiaflow-setup cluster --create-config-only{option}")
     except OSError:
@@ -164,7 +164,7 @@ def admin_of(context: Context, kept: dict[str, Any]) -> Access | None:
     try:
         access: Access = read_kubeconfig(context.home / "cluster" / "admin.kubeconfig", str(kept.get("profile")))
         return access
-    except Unusable:
+    except KubeconfigError:
         return None
 
 

@@ -273,7 +273,7 @@ def test_a_host_that_has_not_the_bundle_is_sent_it_once(packed: Path, tmp_path: 
         second = unpacked(tmp_path, packed, *options, bundle_on_host=False)
         assert (second.code, second.stats["changed"]) == (0, 0)
         assert "bundle : Copy the bundle" not in second.tasks
-        assert second.tasks["bundle : Look for the bundle on the host, and whether it fits"]["urls"] == told["urls"]
+        assert second.tasks["bundle : Check whether the bundle is on the host and fits it"]["urls"] == told["urls"]
 
 
 def test_what_an_interrupted_run_carried_is_used_or_removed(packed: Path, tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_what_an_interrupted_run_carried_is_used_or_removed(packed: Path, tmp_pa
     write(bundles / ".0123456789abcdef.partial" / "wheels" / "one.whl", "half of it")
     write(bundles / ".carrying" / "ansible-tmp-1" / ".source.tar", "half of it")
     look = unpacked(tmp_path, packed, "--check", bundle_on_host=False).tasks
-    carried = Path(look["bundle : Look for the bundle on the host, and whether it fits"]["carried"])
+    carried = Path(look["bundle : Check whether the bundle is on the host and fits it"]["carried"])
     shutil.copy(packed, carried)
     carried.chmod(0o600)
     played = unpacked(tmp_path, packed, bundle_on_host=False)
@@ -401,7 +401,7 @@ def test_environments_are_made_from_the_wheels_alone(
     assert wanted == environments.describe(root, lock, "", needs)
     subprocess.run([wanted.directory / "bin" / "python", "-c", "import markupsafe"], check=True)
     other = environments.describe(root, write(tmp_path / "other.txt", locked("pyyaml")), "", environments.Declared())
-    with pytest.raises(environments.Failed, match="pyyaml"):
+    with pytest.raises(environments.EnvironmentFailedError, match="pyyaml"):
         environments.ensure(root, [other], uv, str(tmp_path / "cache"), str(tmp_path / "bundle" / "wheels"))
 
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from role_play import ROOT, Played, interrupt, play
 
-EXAMINE = "minikube : Have Minikube and kubectl"
+EXAMINE = "minikube : Install Minikube and kubectl"
 # Only the arguments that the role documents are answered.
 MINIKUBE = '#!/bin/sh\n[ "$*" = "version --short" ] && echo v{version}\n'
 KUBECTL = """#!/bin/sh

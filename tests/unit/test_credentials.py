@@ -73,6 +73,6 @@ def test_credentials_without_which_data_cannot_be_opened_are_not_made_anew(
     services = {**SERVICES, "one": {**SERVICES["one"], "data": ["store"]}}
     (tmp_path / "data/store").mkdir(parents=True)
     (tmp_path / "data/store/file").touch()
-    with pytest.raises(credentials.Lost, match="is gone, and so is the copy"):
+    with pytest.raises(credentials.LostFileError, match="is gone, and so is the copy"):
         credentials.keep_credentials(tmp_path / "credentials.json", services, check_mode=False)
     assert not (tmp_path / "credentials.json").exists()

@@ -31,7 +31,7 @@ def test_failed_environment_leaves_nothing(environments: ModuleType, uv: str, tm
     lock.write_text("nothing-of-that-name==1.0 --hash=sha256:" + "0" * 64 + "\n")
     root = tmp_path / "environments"
     described = environments.describe(root, lock, "", environments.Declared())
-    with pytest.raises(environments.Failed, match="nothing-of-that-name"):
+    with pytest.raises(environments.EnvironmentFailedError, match="nothing-of-that-name"):
         environments.ensure(root, [described], uv, str(tmp_path / "cache"), str(tmp_path / "wheels"))
     assert [path.name for path in root.iterdir()] == [".lock"]
 

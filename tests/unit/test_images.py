@@ -106,7 +106,7 @@ REFUSED: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("message", REFUSED)
 def test_what_has_no_image_is_refused(module: ModuleType, project: Path, message: str) -> None:
     REFUSED[message](project)
-    with pytest.raises(module.Refused) as refused:
+    with pytest.raises(module.ImageError) as refused:
         module.examine({"project": str(project), "package": "", "base": "b", "index": "", "always": False})
     assert message in str(refused.value) and refused.value.hint
 
@@ -114,7 +114,7 @@ def test_what_has_no_image_is_refused(module: ModuleType, project: Path, message
 def test_one_of_several_packages_can_be_named(module: ModuleType, project: Path) -> None:
     shutil.copytree(project / "src/wine_tasting", project / "src/other")
     assert module.find_package(project, "other").name == "other"
-    with pytest.raises(module.Refused, match=r"no package 'third'.*'other', 'wine_tasting'"):
+    with pytest.raises(module.ImageError, match=r"no package 'third'.*'other', 'wine_tasting'"):
         module.find_package(project, "third")
 
 
@@ -196,7 +196,7 @@ def test_a_directory_is_no_index_for_a_build(building: ModuleType, no_settings: 
 
 
 def test_a_password_is_refused_and_not_shown(building: ModuleType, no_settings: Path) -> None:
-    with pytest.raises(building.Refused) as refused:
+    with pytest.raises(building.ImageError) as refused:
         building.package_index("https://me:s3cret@packages.example/simple")
     assert "packages.example" in str(refused.value) and "s3cret" not in str(refused.value) + refused.value.hint
 
@@ -226,7 +226,7 @@ def test_who_may_not_use_the_engine_is_told_how(module: ModuleType) -> None:
         server.listen()
         os.seteuid(65534)
         try:
-            with pytest.raises(module.Refused, match="may not use the Docker engine") as refused:
+            with pytest.raises(module.ImageError, match="may not use the Docker engine") as refused:
                 module.ask_engine(module.Engine(path), "wine/wine:1")
         finally:
             os.seteuid(0)

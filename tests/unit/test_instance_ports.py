@@ -135,5 +135,5 @@ def test_port_that_somebody_else_uses_is_refused(instance: ModuleType, tmp_path:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        with pytest.raises(instance.Taken, match=rf"Port {port} \(mlflow\) is taken by "):
+        with pytest.raises(instance.PortTakenError, match=rf"Port {port} \(mlflow\) is taken by "):
             choose(instance, tmp_path / "instances/default", mlflow=port)

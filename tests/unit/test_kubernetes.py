@@ -89,7 +89,7 @@ def test_wrong_kubeconfig_is_refused_by_name(kubernetes: ModuleType, tmp_path: P
     content, message = WRONG[wrong]
     file = tmp_path / "a config"
     file.write_text(content)
-    with pytest.raises(kubernetes.Unusable, match=message) as refused:
+    with pytest.raises(kubernetes.KubeconfigError, match=message) as refused:
         kubernetes.read_kubeconfig(file)
     assert str(file) in str(refused.value)
 

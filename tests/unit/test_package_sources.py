@@ -46,7 +46,7 @@ def sources() -> ModuleType:
     load_shared()
     import ansible.module_utils.gaiaflow_package_sources as module
 
-    return module  # type: ignore[no-any-return]
+    return module
 
 
 class Machine:

@@ -18,7 +18,7 @@ from gaiaflow_py.phases import TITLES, Steps, title_of
 from gaiaflow_py.progress import Plain, Terminal, duration, for_run
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENTS = "roles/mlops/tasks/settled.yml"
+ENVIRONMENTS = "roles/mlops/tasks/prepare.yml"
 STARTING = "roles/mlops/tasks/native/started.yml"
 
 

@@ -21,7 +21,7 @@ def module() -> ModuleType:
     load_shared()
     import ansible.module_utils.gaiaflow_pyproject as module
 
-    return module  # type: ignore[no-any-return]
+    return module
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ WRONG = {
 def test_a_mistake_is_named_with_its_line_and_the_right_form(module: ModuleType, project: Path, case: str) -> None:
     text, words = WRONG[case]
     write(project, {"pyproject.toml": text})
-    with pytest.raises(module.Refused) as raised:
+    with pytest.raises(module.ProjectFileError) as raised:
         module.declared(project, "3.11.0")
     said = str(raised.value)
     assert said.startswith(str(project / "pyproject.toml"))
@@ -224,7 +224,7 @@ def test_another_encoding_is_named_with_the_file(module: ModuleType, project: Pa
     word, parts = ENCODINGS[encoding]
     content = {"utf-8 with a mark": codecs.BOM_UTF8 + b"# x\n", "utf-16": "# x\n".encode("utf-16")}
     (project / name).write_bytes(content.get(encoding) or b"# x\n# y" + (word or b"") + b"\n")
-    with pytest.raises(module.Refused) as raised:
+    with pytest.raises(module.ProjectFileError) as raised:
         module.declared(project)
     assert not [part for part in (str(project / name), *parts) if part not in str(raised.value)], raised.value
 
