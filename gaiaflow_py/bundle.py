@@ -596,11 +596,15 @@ def _yaml(name: str) -> dict[str, Any]:
 
 
 def system_packages() -> dict[str, Any]:
-    """Returns the names of the distribution's packages that the roles install, by the variable that holds them."""
+    """Returns the names of the distribution's packages that the roles install, by the variable that holds them.
+
+    A variable of one distribution has that one's name behind its own.
+    """
     found: dict[str, Any] = {"launcher": LAUNCHER_PACKAGES}
-    for path in sorted((content_root() / "roles").glob("*/*/main.yml")):
+    for path in sorted((content_root() / "roles").glob("*/*/*.yml")):
         if path.parent.name in ("defaults", "vars"):
+            where = "" if path.stem == "main" else f" ({path.stem})"
             for name, value in _yaml(str(path.relative_to(content_root()))).items():
-                if name.endswith(("_packages", "_programs")) and not isinstance(value, str):
-                    found[name] = value
+                if name.endswith(("_packages", "_programs")) and value and not isinstance(value, str):
+                    found[f"{name}{where}"] = value
     return found

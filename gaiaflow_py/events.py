@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -238,17 +239,18 @@ def _key(data: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _deferred(res: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for one in (res, *(res.get("results") or ())):
-        found = one.get("deferred") if isinstance(one, Mapping) else None
-        yield from (each for each in (found if isinstance(found, list) else [found]) if isinstance(each, Mapping))
+    """Yields what a module leaves for later, or a debug task that shows a role's ROLE_deferred."""
+    for one in (one for one in (res, *(res.get("results") or ())) if isinstance(one, Mapping)):
+        for found in (value for key, value in one.items() if re.fullmatch(r"(\w+_)?deferred", key)):
+            yield from (each for each in (found if isinstance(found, list) else [found]) if isinstance(each, Mapping))
 
 
 def _failure(data: Mapping[str, Any], *, unreachable: bool) -> Failure:
     res = _failed_item(data.get("res") or {})
-    hint = str(res.get("hint", ""))
+    message, hint = _message(res)
     if unreachable:
         hint = hint or "Check that the host is up and that Ansible can log in to it (ansible HOST -m ping)."
-    return Failure(data.get("task", ""), data["host"], _message(res), hint, _details(res))
+    return Failure(data.get("task", ""), data["host"], message, hint, _details(res))
 
 
 def _failed_item(res: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -256,10 +258,13 @@ def _failed_item(res: Mapping[str, Any]) -> Mapping[str, Any]:
     return next(items, res)
 
 
-def _message(res: Mapping[str, Any]) -> str:
-    message = str(res.get("msg") or res.get("censored") or "failed without a message").strip()
+def _message(res: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns the message and the hint. Ansible's `fail` can't give a hint but in a list, after the message."""
+    lines = res.get("msg") or res.get("censored") or "failed without a message"
+    first, *more = map(str, lines) if isinstance(lines, list) else [str(lines)]
+    message = first.strip()
     errors = [str(error) for error in res.get("argument_errors") or () if str(error) not in message]
-    return "\n".join([message, *errors])
+    return "\n".join([message, *errors]), str(res.get("hint", "")) or "\n".join(more)
 
 
 def _details(res: Mapping[str, Any]) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from host_fixtures import make_host
-from hosts import USER, Host
-from vendor import build_site, hanging, served
+from hosts import CHECKOUT, USER, Host
+from vendor import build_site, hanging, run, served
 
 __all__ = ["make_host"]
 
@@ -117,6 +117,32 @@ def test_without_root_an_engine_that_does_not_run_is_left_for_later(debian_host:
     assert converge(debian_host, "-e", '{"docker_become": false}')["changed"] == 0
 
 
+# Says what Podman says of itself at Docker's socket.
+PODMAN = """cat >/tmp/podman.py <<'END'
+import http.server, json, socketserver
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"Version": "4.3.1", "Components": [{"Name": "Podman Engine"}]}).encode())
+    def log_message(self, *words):
+        pass
+socketserver.UnixStreamServer("/run/docker.sock", Answer).serve_forever()
+END
+systemctl stop docker.socket docker.service && rm -f /run/docker.sock
+systemd-run --unit podman python3 /tmp/podman.py && until test -S /run/docker.sock; do sleep 0.1; done"""
+
+
+def test_podman_at_dockers_socket_is_refused_and_kept(debian_host: Host) -> None:
+    debian_host.run(PODMAN, check=True)
+    output = debian_host.docker_role()
+    assert recap(output)["failed"] == 1 and recap(output)["changed"] == 0
+    assert "Podman answers at Docker's socket" in output and "systemctl disable --now podman.socket" in output
+    assert debian_host.run("systemctl is-active podman").stdout == "active\n"
+    debian_host.run("systemctl stop podman; rm /run/docker.sock; systemctl start docker", check=True)
+    assert converge(debian_host)["changed"] == 0
+
+
 def test_it_can_be_removed(debian_host: Host) -> None:
     assert converge(debian_host, "-e", "docker_state=absent")["changed"] >= 1
     assert debian_host.run("command -v dockerd").returncode
@@ -153,6 +179,23 @@ def test_an_installation_that_was_killed_is_completed(make_host: Callable[..., H
 # ---- Docker's own repository
 
 
+REPOSITORY = "/etc/apt/sources.list.d/docker.sources /etc/apt/keyrings/docker.asc"
+
+
+@pytest.mark.parametrize(
+    ("name", "fingerprint"),
+    [
+        ("docker-deb.asc", "9DC858229FC7DD38854AE2D88D81803C0EBFCD88"),
+        ("docker-rpm.asc", "060A61C51B558A7F742B77AAC52FEB6B621E9F35"),
+    ],
+)
+def test_the_pinned_keys_are_dockers(name: str, fingerprint: str, tmp_path: Path) -> None:
+    gpg = ["gpg", "--homedir", str(tmp_path), "--with-colons", "--show-keys"]
+    shown = run([*gpg, str(CHECKOUT / "roles/docker/files" / name)], tmp_path).splitlines()
+    assert [line.split(":")[0] for line in shown].count("pub") == 1
+    assert next(line.split(":")[9] for line in shown if line.startswith("fpr")) == fingerprint
+
+
 def test_dockers_repository_is_used_when_its_key_is_the_pinned_one(
     make_host: Callable[..., Host], tmp_path: Path
 ) -> None:
@@ -162,9 +205,11 @@ def test_dockers_repository_is_used_when_its_key_is_the_pinned_one(
         where = f"docker_repository={url}"
         refused = host.docker_role("-e", where)
         assert recap(refused)["failed"] == 1
-        assert fingerprint in refused and "and not 9DC858229FC7DD38854AE2D88D81803C0EBFCD88" in refused
-        assert host.run("ls /etc/apt/sources.list.d/docker.sources; command -v dockerd").stdout == ""
-        trusted = json.dumps({"docker_fingerprints": {"deb": fingerprint}})
+        assert f"NO_PUBKEY {fingerprint[-16:]}" in refused and "docker_repository_key" in refused
+        assert host.run(f"ls {REPOSITORY}; command -v dockerd").stdout == ""
+        # What was left behind would make all later calls of apt-get fail.
+        host.run("apt-get update", check=True)
+        trusted = f"docker_repository_key={tmp_path}/site/debian/gpg"
         assert converge(host, "-e", where, "-e", trusted)["changed"] >= 4
         assert host.run("dpkg-query --show --showformat '${Status}' docker-ce").stdout == "install ok installed"
         assert converge(host, "-e", where, "-e", trusted)["changed"] == 0
@@ -177,6 +222,7 @@ def test_a_hanging_site_is_given_up(make_host: Callable[..., Host], source: str)
     with hanging() as url:
         arguments = ["-e", f"docker_repository={url}", "-e", f"docker_source={source}", "-e", "docker_timeout=2"]
         output = host.docker_role("--check", *arguments)
-    assert "cannot be reached (timed out)" in output if source == "docker" else "From the distribution" in output
+    assert "cannot be reached (timed out)" in output
+    assert ("From the distribution" in output) == (source == "auto")
     assert recap(output)["failed"] == (source == "docker")
     assert host.run("command -v dockerd").returncode

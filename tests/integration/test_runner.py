@@ -114,6 +114,12 @@ def test_a_modules_hint_and_details_are_shown(content: Content) -> None:
     assert "What to do: stop nginx" in content.run("mlops", "--start").stderr
 
 
+def test_a_tasks_hint_stands_after_its_message(content: Content) -> None:
+    content.playbook("mlops", "- name: Refuse it\n  ansible.builtin.fail:\n    msg: [port 8080 is taken, stop nginx]")
+    error = content.json("mlops", "--start", code=1)["error"]
+    assert (error["message"], error["hint"]) == ("port 8080 is taken", "stop nginx")
+
+
 def test_rescued_and_ignored_failures_are_none(content: Content) -> None:
     tasks = """
 - name: Try
@@ -195,8 +201,10 @@ def test_an_unreachable_host_is_a_failure_on_that_host(content: Content) -> None
 
 
 def test_what_is_deferred_is_counted_and_listed(content: Content) -> None:
-    fact = '{"component": "docker", "reason": "no root", "finish": "run it as root"}'
-    deferred = f"- name: Later\n  ansible.builtin.debug:\n    var: deferred\n  vars:\n    deferred: {fact}"
+    fact = '[{"component": "docker", "reason": "no root", "finish": "run it as root"}]'
+    deferred = (
+        f"- name: Later\n  ansible.builtin.debug:\n    var: docker_deferred\n  vars:\n    docker_deferred: {fact}"
+    )
     content.playbook("mlops", deferred)
     done = content.run("mlops", "--start")
     assert done.stdout == "ok=1 changed=0 deferred=1 failed=0\n"

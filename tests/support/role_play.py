@@ -59,7 +59,8 @@ class Played:
     @property
     def deferred(self) -> dict[str, str]:
         """The reasons why something is left for later, by component."""
-        found = [one for task in self.tasks.values() for one in task.get("deferred", [])]
+        lists = [value for task in self.tasks.values() for key, value in task.items() if key.endswith("deferred")]
+        found = [one for each in lists for one in each]
         assert all(one["finish"] for one in found)
         return {one["component"]: one["reason"] for one in found}
 
