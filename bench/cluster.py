@@ -31,7 +31,8 @@ NOTES = f"""\
   same driver, processors, memory and runtime, and nothing connected with it.
 - 18: {IDLE_ROUNDS} rounds, with everything running. The floor is Ansible itself.
 - 19: {CODE_ROUNDS} changes of a line of code, from `cluster --build-only` to a pod that has run it; against
-  `docker build` and `minikube image load` of the same."""
+  `docker build` and `minikube image load` of the same.
+- 23: {IDLE_ROUNDS} rounds, with the image in the registry. The floor is Ansible itself, which isn't run for that."""
 
 
 def need_minikube(bench: Bench) -> None:
@@ -138,3 +139,13 @@ def measure_changed_code(bench: Bench) -> Row:
     target, met = "under 10 s and at most 0.15 times", yes_no(taken.median < 10 and ratio <= 0.15)
     against = f"`docker build` and `minikube image load`: {other}"
     return Row(19, "a changed line of code until a pod has run it", str(taken), against, f"{ratio:.2f}", target, met)
+
+
+def measure_unchanged_image(bench: Bench) -> Row:
+    """An image that pods find as it is, against Ansible doing nothing."""
+    need_cluster(bench)
+    bench.native.setup("cluster", "--build-only", *OPTIONS)
+    samples = turns(
+        IDLE_ROUNDS, lambda: idle_seconds(bench.native.setup("cluster", "--build-only", *OPTIONS)), bench.floor
+    )
+    return idle_row(23, "`cluster --build-only` of an unchanged image", samples, 1)

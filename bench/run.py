@@ -24,7 +24,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import cluster, containers, machines, stack
+from bench import cluster, containers, machines, pods, stack
 from bench.measure import Bench, Row
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -35,7 +35,8 @@ NOTES = f"""\
 {stack.NOTES}
 {machines.NOTES}
 {containers.NOTES}
-{cluster.NOTES}"""
+{cluster.NOTES}
+{pods.NOTES}"""
 
 # In the order in which they run: hosts and builds have the machine for themselves, and the first start makes the stack
 # that others use.
@@ -59,6 +60,10 @@ MEASUREMENTS: dict[int, Callable[[Bench], Row]] = {
     17: cluster.measure_start,
     18: cluster.measure_nothing_to_do,
     19: cluster.measure_changed_code,
+    23: cluster.measure_unchanged_image,
+    20: pods.measure_task,
+    21: pods.measure_many,
+    22: pods.measure_runner,
 }
 
 
@@ -124,7 +129,7 @@ def wanted_numbers(text: str) -> set[int]:
 def main() -> int:
     """Measures, prints, and keeps the results of a whole run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=wanted_numbers, metavar="N[,N]", help="these of the measurements 1 to 19")
+    parser.add_argument("--only", type=wanted_numbers, metavar="N[,N]", help="these of the measurements 1 to 23")
     parser.add_argument("--peer-role", type=Path, metavar="DIR", help="a copy of the role that 7 is compared with")
     given = parser.parse_args()
     only: set[int] | None = given.only

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gaiaflow_py import instance as instances
-from gaiaflow_py import runner, services
+from gaiaflow_py import pushed, runner, services
 from gaiaflow_py.errors import InputError, InterruptedRunError, RunError
 from gaiaflow_py.events import RunResult
 from gaiaflow_py.options import INSTANCE, SERVICES
@@ -220,7 +220,7 @@ class MinikubeManager:
         Raises:
             RunError: It failed.
         """
-        return self._change("build-only")
+        return pushed.find_unchanged(self._cluster, self._options) or self._change("build-only")
 
     def create_config(self) -> RunResult:
         """Write the kubeconfig that Airflow uses.

@@ -6,10 +6,13 @@ import fnmatch
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+WAITING = "Waiting for Kubernetes"
+"""While Minikube starts in the background: its steps are shown in this phase alone."""
 
 TITLES: Mapping[str, str] = {
     "roles/preflight/*": "Checking this machine",
@@ -20,12 +23,16 @@ TITLES: Mapping[str, str] = {
     "roles/conda/*": "Miniforge",
     "roles/project/*": "Project",
     "roles/project_image/*": "Image of the project",
-    "roles/cluster/tasks/minikube_started.yml": "Starting Kubernetes",
+    "roles/cluster/tasks/minikube_begun.yml": "Starting Kubernetes",
+    "roles/cluster/tasks/minikube_ended.yml": WAITING,
+    "roles/cluster/tasks/awaited.yml": WAITING,
+    "roles/cluster/tasks/node.yml": WAITING,
     "roles/cluster/tasks/stopped.yml": "Stopping Kubernetes",
     "roles/cluster/tasks/absent.yml": "Deleting Kubernetes",
     "roles/cluster/tasks/registry.yml": "Registry of images",
     "roles/cluster/tasks/connected.yml": "Connecting Airflow with Kubernetes",
     "roles/cluster/tasks/built.yml": "Image of the project",
+    "roles/cluster/tasks/noted.yml": "Connecting Airflow with Kubernetes",
     "roles/cluster/tasks/pushed.yml": "Pushing the image",
     "roles/cluster/*": "Looking at Kubernetes",
     "roles/kube_secret/*": "Secrets",
@@ -223,17 +230,20 @@ class Steps:
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def latest(self, since: float) -> Step | None:
-        """Return the last step that was told, if there is one.
+    def latest(self, since: float, title: str = "") -> Step | None:
+        """Return the last step of the running phase that was told, if there is one.
 
         Args:
             since: When the phase began, on the system's monotonic clock in seconds; what was told before is of another.
+            title: The phase's title. What runs in the background names the phase that shows its steps; there, they
+                count from whenever they were told.
         """
         try:
             lines = self._file.read_text(errors="replace").rpartition("\n")[0].splitlines()
-            told: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-            if not told or told["at"] < since:
+            every: Iterator[dict[str, Any]] = map(json.loads, reversed(lines))
+            told = next((one for one in every if one.get("phase", title) == title), {})
+            if not told or (told["at"] < since and "phase" not in told):
                 return None
             return Step(int(told["done"]), int(told["total"]), str(told["item"]), dict(told["items"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # none was told, or by a module that isn't ours

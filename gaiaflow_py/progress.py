@@ -91,7 +91,7 @@ class Plain:
             self._ended += 1
         now, current = self._phases.clock(), self._phases.current
         if current and now - max(self._said, current.begun) >= ALIVE_S:
-            self._print(f"{_mark(current)} {described(current, self._steps.latest(current.begun), now)}")
+            self._print(f"{_mark(current)} {described(current, self._steps.latest(current.begun, current.title), now)}")
 
     def stop(self) -> None:
         """Print how the last phase ended."""
@@ -151,7 +151,7 @@ class Terminal:
         current = self._phases.current
         if current is None:
             return ""
-        return _line(current, self._steps.latest(current.begun), self._phases.clock(), self._console)
+        return _line(current, self._steps.latest(current.begun, current.title), self._phases.clock(), self._console)
 
 
 def described(phase: Phase, step: Step | None, now: float, *, bar: bool = False) -> str:

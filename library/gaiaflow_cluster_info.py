@@ -74,10 +74,19 @@ options:
     type: bool
     default: false
   await:
-    description: What to wait for after a start, the API server or that pods can be made.
+    description: What to wait for, the network of the profile, the API server, or that pods can be made.
     type: str
-    choices: ["", api, pods]
+    choices: ["", network, api, pods]
     default: ""
+  job:
+    description: Where Ansible keeps how a start in the background has ended. The waiting ends with one that fails, and
+      C(await=pods) waits for its end, too; that it has failed is told by its own task.
+    type: path
+    default: ""
+  job_timeout:
+    description: Seconds until such a start has failed.
+    type: int
+    default: 600
 """
 
 RETURN = r"""
@@ -91,6 +100,10 @@ problem:
   type: str
 ready:
   description: Whether a pod can be made.
+  returned: always
+  type: bool
+made:
+  description: Whether all that a start would make in the cluster is there.
   returned: always
   type: bool
 connected:
@@ -157,6 +170,10 @@ minikube:
   description: The program.
   returned: always
   type: str
+kubectl:
+  description: The program; nothing where it isn't installed.
+  returned: always
+  type: str
 is_root:
   description: Whether Minikube would run as root.
   returned: always
@@ -188,6 +205,7 @@ FULL_PERCENT = 85
 STATUS_S = 60
 DAY_S = 24 * 3600.0
 READY_S = 60.0
+LOOK_S = 0.2
 REPAIR = "gaiaflow-setup cluster --start --force-new makes it anew, without what is in it."
 
 
@@ -198,11 +216,15 @@ class ClusterError(SetupError):
 # ---- Minikube and its node
 
 
+def find_program(name: str) -> str:
+    """Return a program of this user; nothing where it isn't installed."""
+    path = os.pathsep.join((os.environ.get("PATH", ""), str(Path.home() / ".local/bin")))
+    return shutil.which(name, path=path) or ""
+
+
 def find_minikube() -> str:
     """Return the program."""
-    found = shutil.which(
-        "minikube", path=os.pathsep.join((os.environ.get("PATH", ""), str(Path.home() / ".local/bin")))
-    )
+    found = find_program("minikube")
     if not found:
         raise ClusterError("Minikube isn't installed.", "Install it: gaiaflow-setup workstation.")
     return found
@@ -269,7 +291,18 @@ def image_of_lost_node(engine: Engine, profile: str) -> str:
     return str(kept.get("KicBaseImage", "")) if lost else ""
 
 
-def state_of_profile(engine: Engine, minikube: str, profile: str, kubeconfig: str) -> tuple[str, str]:
+def runs_kubelet(engine: Engine, profile: str) -> bool:
+    """Return whether the kubelet is among the node's processes."""
+    try:
+        found = engine.get(f"/containers/{profile}/top")["Processes"]
+        return any(Path(row[-1].split()[0]).name == "kubelet" for row in found)
+    except (EngineError, KeyError, IndexError, TypeError):
+        return False
+
+
+def state_of_profile(
+    engine: Engine, minikube: str, profile: str, kubeconfig: str, admin: Access | None
+) -> tuple[str, str]:
     """Return how a profile is, and what is wrong with it. Minikube's exit codes don't tell."""
     directory = profile_directory(profile)
     kept = read_whole(directory / "config.json")
@@ -290,6 +323,9 @@ def state_of_profile(engine: Engine, minikube: str, profile: str, kubeconfig: st
         return "stopped", ""
     if node["State"].get("Paused"):
         return "broken", f"the node's container is paused (docker unpause {profile})"
+    # What `minikube status` looks at, in a tenth of its time; where not all is well, Minikube says what it is.
+    if answers(admin) and runs_kubelet(engine, profile):
+        return "running", ""
     said = ask_minikube(minikube, profile, kubeconfig)
     parts = {part: said.get(part, "unknown") for part in ("Host", "Kubelet", "APIServer", "Kubeconfig")}
     wrong = [f"{part} is {how}" for part, how in parts.items() if how not in ("Running", "Configured")]
@@ -405,18 +441,75 @@ def takes_pods(access: Access | None) -> bool:
         return False
 
 
-def awaited(condition: Callable[[], bool], seconds: float) -> bool:
-    """Return whether a condition comes true within a while."""
+class Job:
+    """A start in the background.
+
+    Args:
+        file: Where Ansible keeps how it is; nothing where there is no such start.
+        seconds: How long it may take. Of one that takes longer, and is killed, Ansible writes nothing.
+    """
+
+    def __init__(self, file: str, seconds: float) -> None:
+        self._file, self._seconds = Path(file) if file else None, seconds
+
+    def runs(self) -> bool:
+        """Return whether it goes on."""
+        return self._goes_on() and not self._is_late()
+
+    def has_failed(self) -> bool:
+        """Return whether it has ended in vain."""
+        kept = self._kept()
+        return self._is_late() if "started" in kept else bool(kept.get("failed") or kept.get("rc"))
+
+    def _kept(self) -> dict[str, Any]:
+        return read_whole(self._file) if self._file else {}
+
+    def _goes_on(self) -> bool:
+        return "started" in self._kept()
+
+    def _is_late(self) -> bool:
+        # It is written when the start begins, and again at its end.
+        return self._file is not None and time.time() - self._file.stat().st_mtime > self._seconds
+
+
+def job_of(parameters: dict[str, Any]) -> Job:
+    """Return the start in the background."""
+    return Job(parameters["job"], parameters["job_timeout"])
+
+
+def awaited(condition: Callable[[], bool], seconds: float, job: Job) -> bool:
+    """Return whether a condition comes true within a while; that begins when a start in the background has ended."""
     deadline = time.monotonic() + seconds
     while not condition():
-        if time.monotonic() > deadline:
+        if job.runs():
+            deadline = time.monotonic() + seconds
+        elif job.has_failed() or time.monotonic() > deadline:
             return False
-        time.sleep(0.3)
+        time.sleep(LOOK_S)
     return True
 
 
+def all_is_made(admin: Access, parameters: dict[str, Any]) -> bool:
+    """Return whether all that a start makes in the cluster is there, as it would be made now."""
+    if admin.by_program:
+        return False
+    namespace = urllib.parse.quote(parameters["namespace"])
+    marked = f"?labelSelector=gaiaflow%2Fdefinition%3D{parameters['definition']}"
+    rights = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    wanted = {
+        f"/api/v1/namespaces/{namespace}/secrets": 3,
+        f"/api/v1/namespaces/{namespace}/serviceaccounts": 1,
+        f"{rights}/roles": 1,
+        f"{rights}/rolebindings": 1,
+    }
+    try:
+        return all(len(admin.get(path + marked)["items"]) == number for path, number in wanted.items())
+    except (OSError, KeyError, TypeError):
+        return False
+
+
 def is_connected(admin: Access, parameters: dict[str, Any], address: str) -> bool:
-    """Return whether the account's kubeconfig works, and all that pods are given is there as it would be made."""
+    """Return whether the account's kubeconfig works, and what tasks are told is what they would be told now."""
     directory, namespace = Path(parameters["connection"]), urllib.parse.quote(parameters["namespace"])
     kept = read_whole(directory / "cluster.json")
     if admin.by_program or not kept or kept.get("definition") != parameters["definition"]:
@@ -433,10 +526,7 @@ def is_connected(admin: Access, parameters: dict[str, Any], address: str) -> boo
         if (own.server, own.authority.strip()) != (admin.server, admin.authority.strip()):
             return False
         own.get(f"/api/v1/namespaces/{namespace}/pods?limit=1")
-        marked = f"?labelSelector=gaiaflow%2Fdefinition%3D{parameters['definition']}"
-        secrets = admin.get(f"/api/v1/namespaces/{namespace}/secrets{marked}")["items"]
-        roles = admin.get(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles{marked}")["items"]
-        return len(secrets) == 2 and len(roles) == 1
+        return True
     except (OSError, KubeconfigError, KeyError, TypeError):
         return False
 
@@ -505,7 +595,7 @@ def admin_access(parameters: dict[str, Any]) -> Access | None:
         ) from error
 
 
-def examine_minikube(parameters: dict[str, Any], engine: Engine) -> dict[str, Any]:
+def examine_minikube(parameters: dict[str, Any], engine: Engine, admin: Access | None) -> dict[str, Any]:
     """Return how a Minikube profile is."""
     profile = parameters["profile"]
     if not PROFILE.fullmatch(profile):
@@ -513,7 +603,7 @@ def examine_minikube(parameters: dict[str, Any], engine: Engine) -> dict[str, An
     minikube = find_minikube()
     state, problem = "running", ""  # as Minikube has said just now, if something is waited for
     if not parameters["await"]:
-        state, problem = state_of_profile(engine, minikube, profile, parameters["admin_kubeconfig"])
+        state, problem = state_of_profile(engine, minikube, profile, parameters["admin_kubeconfig"], admin)
     looks = parameters["will_start"] and not parameters["await"] and state != "absent"
     ending = expiry_problem(certificates_end(profile)) if looks else ""
     if ending and state in ("running", "stopped"):
@@ -526,6 +616,11 @@ def examine_minikube(parameters: dict[str, Any], engine: Engine) -> dict[str, An
             raise ClusterError(f"Minikube's profile '{profile}' is broken: {problem}.", REPAIR)
         notes += [f"Minikube's profile '{profile}': {problem}."] * bool(problem)
     network = network_of(engine, profile)
+    if parameters["await"] == "network":
+        awaited(lambda: bool(network_of(engine, profile)["gateway"]), READY_S, job_of(parameters))
+        network = network_of(engine, profile)
+        if not network["gateway"]:
+            raise ClusterError("Minikube has made no network.", "Find out more: gaiaflow-setup doctor.")
     exists, ready = registry_state(engine, parameters, node_of(engine, profile), network["registry_address"])
     found: dict[str, Any] = {"state": state, "problem": problem, "minikube": minikube, "notes": notes}
     found["lost_node_image"] = image_of_lost_node(engine, profile)
@@ -535,7 +630,7 @@ def examine_minikube(parameters: dict[str, Any], engine: Engine) -> dict[str, An
 
 def examine(parameters: dict[str, Any]) -> dict[str, Any]:
     """Return how the cluster is, and what is missing."""
-    admin = admin_access(parameters)
+    admin, job = admin_access(parameters), job_of(parameters)
     engine = own_engine(needed=bool(parameters["profile"]))
     found: dict[str, Any] = {
         "state": "running",
@@ -549,16 +644,23 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
     found |= {"lost_node_image": "", "registry_address": "", "registry_exists": False, "registry_ready": True}
     if parameters["profile"]:
         assert engine is not None
-        found |= examine_minikube(parameters, engine)
-    running = found["state"] == "running"
-    if parameters["await"] == "api" and not awaited(lambda: answers(admin), READY_S):
-        raise ClusterError("The API server doesn't answer.", "Find out more: gaiaflow-setup doctor.")
-    # A cluster that has just come up, by whoever's hand, is given a while.
-    ready = running and awaited(lambda: takes_pods(admin), 0 if parameters["await"] == "api" else READY_S)
-    if parameters["await"] == "pods" and not ready:
-        raise ClusterError("The node isn't ready to take pods.", "Find out more: gaiaflow-setup doctor.")
-    connects = running and bool(parameters["connection"]) and admin is not None
-    connected = connects and is_connected(_known(admin), parameters, found["gateway"] or parameters["host_address"])
+        found |= examine_minikube(parameters, engine, admin)
+    running, ready = found["state"] == "running", False
+    if parameters["await"] == "api":
+        # Minikube writes the kubeconfig when the API server answers for the first time, and again at its end.
+        if not awaited(lambda: answers(admin_access(parameters)), READY_S, job):
+            raise ClusterError("The API server doesn't answer.", "Find out more: gaiaflow-setup doctor.")
+        admin = admin_access(parameters)
+    elif running and parameters["await"] != "network":
+        # A cluster that has just come up, by whoever's hand, is given a while.
+        ready = awaited(lambda: not job.runs() and takes_pods(admin_access(parameters)), READY_S, job)
+        admin = admin_access(parameters)
+        if parameters["await"] == "pods" and not ready and not job.has_failed():
+            raise ClusterError("The node isn't ready to take pods.", "Find out more: gaiaflow-setup doctor.")
+    # What is missing is of no interest before the API server answers, and none any more when it has been made.
+    connects = running and parameters["await"] in ("", "api") and bool(parameters["connection"]) and admin is not None
+    made = connects and all_is_made(_known(admin), parameters)
+    connected = made and is_connected(_known(admin), parameters, found["gateway"] or parameters["host_address"])
     connection = Path(parameters["connection"] or "/nowhere")
     kept = read_whole(connection / "cluster.json")
     return {
@@ -566,11 +668,13 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
         "connection_owner": connection.stat().st_uid if connection.is_dir() else -1,
         "bundle": bundle_with_cluster(parameters["bundles"]),
         "ready": ready,
+        "made": made,
         "connected": connected,
         "server": admin.server if admin else "",
         "images": kept.get("images", {}),
         "image_ids": kept.get("image_ids", {}),
         "engine": f"unix://{engine.socket}" if engine else "",
+        "kubectl": find_program("kubectl"),
         "is_root": os.geteuid() == 0,
     }
 
@@ -600,7 +704,9 @@ def main() -> None:
             "host_address": {"type": "str", "default": ""},
             "will_start": {"type": "bool", "default": False},
             "force_new": {"type": "bool", "default": False},
-            "await": {"type": "str", "choices": ["", "api", "pods"], "default": ""},
+            "await": {"type": "str", "choices": ["", "network", "api", "pods"], "default": ""},
+            "job": {"type": "path", "default": ""},
+            "job_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
     )

@@ -105,4 +105,12 @@ def command(
         loss = "This deletes the Minikube profile with its pods, and every secret that was made in it."
         _run.confirm(loss, yes=yes, as_json=options.json)
     file = Path(kubeconfig).expanduser().absolute() if kubeconfig else None
-    return _run.run(Cluster(instance, path, file, context).change(action, options, force_new=force_new))
+    cluster = Cluster(instance, path, file, context)
+    request = cluster.change(action, options, force_new=force_new)
+    if action == "build-only" and not _run.is_plan():
+        from gaiaflow_py import pushed, report
+
+        if (result := pushed.find_unchanged(cluster, options)) is not None:
+            report.run(request, result)
+            return 0
+    return _run.run(request)

@@ -17,7 +17,7 @@ import pytest
 from cli_content import Content, content
 from doctor_machine import load_shared
 from project_fixture import generate
-from role_play import ROOT, play
+from role_play import play
 
 __all__ = ["content"]
 
@@ -26,13 +26,9 @@ EXAMINE = "project_image : Examine the project and its image"
 
 @pytest.fixture(scope="module")
 def module() -> ModuleType:
-    """The module itself, for decisions that need no engine."""
+    """What the module decides, for what needs no engine."""
     load_shared()
-    spec = importlib.util.spec_from_file_location("project_image", ROOT / "library/gaiaflow_project_image.py")
-    assert spec and spec.loader
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return importlib.import_module("ansible.module_utils.gaiaflow_image")
 
 
 @pytest.fixture(scope="module")

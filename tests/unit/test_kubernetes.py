@@ -6,6 +6,8 @@ import base64
 import importlib
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any
 import pytest
 from doctor_machine import load_shared
 from stack import CHECKOUT
+
+from gaiaflow_py.phases import WAITING
 
 RUN_MINIKUBE = CHECKOUT / "roles" / "cluster" / "files" / "run_minikube.py"
 
@@ -100,9 +104,9 @@ def events(*data: tuple[str, dict[str, Any]]) -> str:
     return "".join(f"print({line!r})\nprint('I1126 klog')\n" for line in lines)
 
 
-def run_minikube(program: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program in Minikube's place."""
-    command = [sys.executable, str(RUN_MINIKUBE), sys.executable, "-c", program]
+def run_minikube(program: str, tmp_path: Path, run: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a program in Minikube's place, for a run of Ansible; this process, unless another is given."""
+    command = [sys.executable, str(RUN_MINIKUBE), str(run or os.getpid()), sys.executable, "-c", program]
     environment = {"GAIAFLOW_PROGRESS_FILE": str(tmp_path / "progress"), "PATH": "/usr/bin:/bin"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
@@ -112,6 +116,7 @@ def test_steps_are_told_to_the_display(tmp_path: Path) -> None:
     assert run_minikube(events(*steps), tmp_path).returncode == 0
     told = [json.loads(line) for line in (tmp_path / "progress").read_text().splitlines()]
     assert [(one["done"], one["total"], one["item"]) for one in told] == [(1, 19, "step 1"), (8, 19, "step 8")]
+    assert {one["phase"] for one in told} == {WAITING}
 
 
 def test_failure_names_minikubes_error_and_advice(tmp_path: Path) -> None:
@@ -129,3 +134,9 @@ def test_error_event_of_a_start_that_goes_on_is_no_failure(tmp_path: Path) -> No
 def test_failure_without_an_event_tells_the_end_of_the_output(tmp_path: Path) -> None:
     done = run_minikube("print('no such flag')\nraise SystemExit(14)", tmp_path)
     assert (done.returncode, done.stderr.strip()) == (14, "no such flag")
+
+
+def test_minikube_ends_with_the_run_that_began_it(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert run_minikube("import time; time.sleep(50)", tmp_path, ended.pid).returncode == 128 + signal.SIGTERM

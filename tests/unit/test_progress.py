@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from gaiaflow_py.events import Collector
-from gaiaflow_py.phases import TITLES, Steps, title_of
+from gaiaflow_py.phases import TITLES, WAITING, Steps, title_of
 from gaiaflow_py.progress import Plain, Terminal, duration, for_run
 
 ROOT = Path(__file__).parents[2]
@@ -54,8 +54,10 @@ class Run:
         self.clock.now += seconds
         self.end(**result)
 
-    def step(self, item: str = "", done: int = 0, total: int = 0, items: dict[str, bool] | None = None) -> None:
-        told = {"at": self.clock.now, "item": item, "done": done, "total": total, "items": items or {}}
+    def step(
+        self, item: str = "", done: int = 0, total: int = 0, items: dict[str, bool] | None = None, **more: str
+    ) -> None:
+        told = {"at": self.clock.now, "item": item, "done": done, "total": total, "items": items or {}, **more}
         with self.steps.open("a") as file:
             file.write(json.dumps(told) + "\n")
 
@@ -255,6 +257,20 @@ def test_what_a_phase_before_told_is_not_shown_in_the_next(run: Run) -> None:
     run.clock.now += 1.5
     seen.display.show()
     assert seen.lines == ["✔ Python environments  2.0 s", "… Starting services"]
+
+
+def test_steps_of_what_runs_in_the_background_are_shown_where_it_is_waited_for(run: Run) -> None:
+    seen = Seen(run, 80)
+    run.begin("roles/project_image/tasks/main.yml")
+    run.step("Preparing", 7, 19, phase=WAITING)
+    run.clock.now += 1.5
+    seen.display.show()
+    assert seen.lines == ["… Image of the project"]
+    run.end()
+    run.begin("roles/cluster/tasks/awaited.yml")
+    run.clock.now += 1.5
+    seen.display.show()
+    assert seen.lines[1] == "… Waiting for Kubernetes 7/19 (Preparing)"
 
 
 def test_many_hosts_are_counted(run: Run) -> None:

@@ -1,0 +1,100 @@
+"""Whether pods find a project's image as it is now, asked without Ansible: then `cluster --build-only` is done."""
+
+from __future__ import annotations
+
+import http.client
+from pathlib import Path
+from typing import Any
+
+from gaiaflow_py.errors import GaiaflowError
+from gaiaflow_py.events import Counts, RunResult
+from gaiaflow_py.instance import find
+from gaiaflow_py.paths import content_root
+from gaiaflow_py.request import Cluster, RunOptions
+from gaiaflow_py.shared import module_utils
+
+KNOWN = frozenset({"cluster_profile", "cluster_registry_port", "cluster_cpus", "cluster_memory_mb"})
+"""The variables that are understood here, or say nothing of an image."""
+
+DEFAULTS = ("roles/cluster/defaults/main.yml", "inventory/group_vars/all/versions.yml")
+
+ANSWER_S = 5.0
+MANIFESTS = ", ".join(
+    f"application/vnd.{kind}"
+    for kind in (
+        "oci.image.index.v1+json",
+        "oci.image.manifest.v1+json",
+        "docker.distribution.manifest.list.v2+json",
+        "docker.distribution.manifest.v2+json",
+    )
+)
+
+
+def find_unchanged(cluster: Cluster, options: RunOptions) -> RunResult | None:
+    """Return how `cluster --build-only` ends where there is nothing to do; None where Ansible has to look.
+
+    Whatever is unusual, or wrong, is Ansible's to find: it explains more.
+
+    Args:
+        cluster: The cluster, and the project whose image is meant.
+        options: How it would be run.
+    """
+    says_more = options.inventory or options.limit or options.var_files or options.check
+    if says_more or options.verbosity or options.become_password or cluster.kubeconfig:
+        return None
+    if not KNOWN.issuperset(options.extra_vars):
+        return None
+    try:
+        found = find(cluster.instance or "default")
+    except GaiaflowError:
+        return None
+    project = cluster.project or (found.project if found else None)
+    if found is None or not project:
+        return None
+    image = _pushed_image(Path(project), found.directory / "config" / "cluster", {**_defaults(), **options.extra_vars})
+    return RunResult(hosts={"localhost": Counts(ok=1)}, image=image) if image else None
+
+
+def _defaults() -> dict[str, Any]:
+    import yaml
+
+    return {
+        name: value
+        for file in DEFAULTS
+        for name, value in yaml.safe_load((content_root() / file).read_text(encoding="utf-8")).items()
+    }
+
+
+def _pushed_image(project: Path, connection: Path, settings: dict[str, Any]) -> str:
+    """The image's name, if it needs no build, the registry has it, and the cluster answers to Airflow."""
+    images, kubernetes = module_utils("gaiaflow_image"), module_utils("gaiaflow_kubernetes")
+    errors = module_utils("gaiaflow_errors")
+    kept = module_utils("gaiaflow").read_whole(connection / "cluster.json")
+    if (kept.get("kind"), kept.get("profile")) != ("minikube", settings["cluster_profile"]):
+        return ""
+    wanted = {"project": project, "package": "", "base": settings["base_image"], "index": "", "always": False}
+    try:
+        state = images.examine(wanted)
+        name: str = state["project_image"]
+        called = kept["images"][name]
+        is_kept = kept["image_ids"][name] == state["image_id"] and called in state["pushed_names"]
+        if state["build"] or not is_kept or not _has(f"127.0.0.1:{settings['cluster_registry_port']}", called):
+            return ""
+        kubernetes.read_connection(connection).get(f"/api/v1/namespaces/{kept['namespace']}/pods?limit=1")
+    except (errors.SetupError, http.client.HTTPException, OSError, ValueError, KeyError):
+        return ""
+    return name
+
+
+def _has(registry: str, called: str) -> bool:
+    """Whether a registry has an image, by the name that the cluster pulls."""
+    server, _, path = called.partition("/")
+    if server != registry:
+        return False
+    connection = http.client.HTTPConnection(registry, timeout=ANSWER_S)
+    try:
+        name, _, digest = path.partition("@")
+        connection.request("HEAD", f"/v2/{name}/manifests/{digest}", headers={"Accept": MANIFESTS})
+        return connection.getresponse().status == http.client.OK
+    finally:
+        connection.close()
