@@ -100,6 +100,13 @@ class RunResult:
     log: Path | None = None
     signum: int = 0
 
+    @property
+    def exit_code(self) -> int:
+        """Return the exit code of the command: 0, 1 where something failed or is wrong, or 128 and the signal."""
+        if self.status == "interrupted":
+            return 128 + self.signum
+        return int(self.status == "failed" or any(finding["state"] == "wrong" for finding in self.findings))
+
     def total(self) -> Counts:
         """Returns the sum over all hosts; a run that couldn't begin counts as one failure."""
         total = Counts()

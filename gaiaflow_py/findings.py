@@ -14,17 +14,6 @@ SHOWN = ("wrong", "fixed")
 """The states that have a row in the table; the others are summed up below it."""
 
 
-def exit_code(result: RunResult) -> int:
-    """Returns 0 when nothing is wrong, 1 when something is, and as for every run when it couldn't be told.
-
-    Args:
-        result: The doctor's run.
-    """
-    if result.status == "interrupted":
-        return 128 + result.signum
-    return int(result.status == "failed" or any(finding["state"] == "wrong" for finding in result.findings))
-
-
 def document(result: RunResult) -> None:
     """Prints the findings as a JSON document.
 

@@ -38,7 +38,7 @@ def run(request: Request) -> int:
         )
     result = runner.run(request)
     (report.plan if is_plan() else report.run)(request, result)
-    return 128 + result.signum if result.status == "interrupted" else int(result.status == "failed")
+    return result.exit_code
 
 
 def confirm(question: str, *, yes: bool, as_json: bool) -> None:

@@ -36,4 +36,4 @@ def command(*, options: RunOptions, fix: bool) -> int:
         findings.show(result)
         if result.status != "ok":
             report.outcome(request, result)
-    return findings.exit_code(result)
+    return result.exit_code

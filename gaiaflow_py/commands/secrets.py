@@ -98,7 +98,7 @@ def show(
     request = _secrets(instance, namespace, kubeconfig, context).list(options)
     result = runner.run(request)
     report.secrets(request, result)
-    return 128 + result.signum if result.status == "interrupted" else int(result.status == "failed")
+    return result.exit_code
 
 
 @opts.command("delete", "secrets delete my-creds", "secrets delete my-creds --yes")

@@ -49,4 +49,4 @@ def _ask_ansible(instance: str | None, options: RunOptions) -> int:
         report.services(result.services)
     else:
         report.outcome(request, result)
-    return 128 + result.signum if result.status == "interrupted" else int(result.status == "failed")
+    return result.exit_code
