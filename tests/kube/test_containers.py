@@ -8,10 +8,10 @@ import urllib.request
 
 from boxes import start
 from clusters import Cluster
-from stack import SUMMARY, Airflow, objects
+from stack import SUMMARY, Airflow, Stack, objects
 
 
-def test_tasks_run_in_pods_and_reach_mlflow_and_s3(boxes: Cluster) -> None:
+def test_tasks_run_in_pods_and_reach_mlflow_and_s3(boxes: Cluster, stack: Stack) -> None:
     airflow = Airflow(boxes.stack)
     run = airflow.run_dag("boxes")
     port = boxes.stack.record["ports"]["mlflow"]
@@ -19,7 +19,7 @@ def test_tasks_run_in_pods_and_reach_mlflow_and_s3(boxes: Cluster) -> None:
     assert kubernetes.startswith("tcp://")
     assert mlflow == f"http://host.minikube.internal:{port}"
     stored = airflow.xcom("boxes", run, "store")
-    assert [size for key, size in objects(boxes.stack).items() if stored in key] == [2 * 1024 * 1024]
+    assert [size for key, size in objects(boxes.stack, native=stack).items() if stored in key] == [2 * 1024 * 1024]
 
 
 def test_a_connected_stack_in_containers_changes_nothing_when_it_starts_again(boxes: Cluster) -> None:

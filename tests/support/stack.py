@@ -213,15 +213,20 @@ class Mlflow:
         return newest
 
 
-def objects(stack: Stack) -> dict[str, int]:
-    """Name and size of every object in the bucket, asked of S3 itself."""
+def objects(stack: Stack, native: Stack | None = None) -> dict[str, int]:
+    """Name and size of every object in the bucket, asked of S3 itself.
+
+    Args:
+        stack: Whose S3 it is.
+        native: A stack whose Python environments are on this machine, where that one's aren't.
+    """
     code = (
         "import boto3, json;"
         "pages = boto3.client('s3').get_paginator('list_objects_v2').paginate(Bucket='mlflow');"
         "print(json.dumps({o['Key']: len(boto3.client('s3').get_object(Bucket='mlflow', Key=o['Key'])['Body'].read())"
         " for page in pages for o in page.get('Contents', [])}))"
     )
-    command = [stack.program("mlflow", "python"), "-c", code]
+    command = [(native or stack).program("mlflow", "python"), "-c", code]
     done = subprocess.run(command, env=stack.client_environment(), capture_output=True, text=True, check=True)
     found: dict[str, int] = json.loads(done.stdout)
     return found
