@@ -39,7 +39,7 @@ options:
     type: dict
     default: {}
   services:
-    description: Those whose ports must be free, or this instance's own, now.
+    description: Those that are asked for; their ports must be free now, or this instance's own.
     type: list
     elements: str
     default: []
@@ -291,6 +291,13 @@ def ensure_environments(module: AnsibleModule, home: Path, record: dict[str, Any
     }
 
 
+def refuse_unknown(services: list[str], catalogue: dict[str, Any]) -> None:
+    """Raise ValueError where one of the services isn't in the catalogue."""
+    for service in services:
+        if service not in catalogue:
+            raise ValueError(f"There is no service {service!r}. There are: {', '.join(sorted(catalogue))}.")
+
+
 def environment_names(catalogue: dict[str, Any]) -> dict[str, bool]:
     """Return the Python environments by name, and whether each holds the project's dependencies, too."""
     services = [one.get("environments", {}) for one in catalogue.values()]
@@ -333,6 +340,7 @@ def main() -> None:
         module.fail_json(msg=f"{name!r} is no instance's name: up to 31 lower-case letters, digits and hyphens are.")
     directory = home / "instances" / name
     try:
+        refuse_unknown(module.params["services"], module.params["catalogue"])
         if module.params["state"] == "query" or module.check_mode:
             result = ensure_instance(module, home, directory)
         else:
