@@ -12,7 +12,7 @@ def have(tmp_path: Path, tasks: str, *options: str) -> Played:
     return play(tmp_path, "project", {"project_directory": str(tmp_path / "my project")}, *options, tasks_from=tasks)
 
 
-@pytest.mark.parametrize("tasks", ["main", "carried"])
+@pytest.mark.parametrize("tasks", ["main", "upload"])
 def test_a_project_is_made_once(tmp_path: Path, tasks: str) -> None:
     project = tmp_path / "my project"
     planned = have(tmp_path, tasks, "--check", "--diff")
@@ -29,6 +29,6 @@ def test_a_project_is_made_once(tmp_path: Path, tasks: str) -> None:
 def test_a_directory_of_somebody_elses_is_refused(tmp_path: Path) -> None:
     (tmp_path / "my project").mkdir()
     (tmp_path / "my project" / "notes.txt").touch()
-    refused = have(tmp_path, "carried")
+    refused = have(tmp_path, "upload")
     assert refused.code == 2 and "neither empty nor a project" in refused.failure["msg"]
     assert [path.name for path in (tmp_path / "my project").iterdir()] == ["notes.txt"]
