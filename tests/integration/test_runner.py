@@ -57,7 +57,8 @@ def test_each_phase_is_shown_with_its_time_and_no_control_character(content: Con
     content.playbook("mlops", f"{OK}\n{SLEEP.format(seconds=2)}")
     shown = content.run("mlops", "--start").stderr
     assert re.findall(r"^✔ (.*) \(([\d.]+) s\)$", shown, re.MULTILINE)[0][0] == "Say it"
-    assert [title for title, _ in re.findall(r"^✔ (.*) \((2\.\d|3\.\d) s\)$", shown, re.MULTILINE)] == ["Work for long"]
+    seconds = {title: float(time) for title, time in re.findall(r"^✔ (.*) \(([\d.]+) s\)$", shown, re.MULTILINE)}
+    assert seconds["Work for long"] >= 2
     assert not re.search(r"[\x00-\x09\x0b-\x1f]|Validating", shown)
 
 
