@@ -13,7 +13,9 @@ from ansible.module_utils.gaiaflow_engine import SOCKET, Engine
 
 PID_FILE = Path("/var/run/docker.pid")
 LOG = Path("/var/log/docker.log")
-START_S = STOP_S = 20.0
+# With many containers on a busy machine, it takes a while; one that ends is seen at once.
+START_S = 180.0
+STOP_S = 20.0
 ANSWER_S = 2.0
 LOG_LINES = 20
 
