@@ -380,7 +380,7 @@ def test_the_package_writes_no_state_into_the_checkout(content: Content) -> None
     content.playbook("mlops", OK)
     content.run("mlops", "--start")
     kept = {path.name for path in Path(content.root).iterdir()}
-    assert kept == {"ansible.cfg", "gaiaflow_py", "inventory", "module_utils", "playbooks"}
+    assert kept == {"ansible.cfg", "gaiaflow_py", "inventory", "module_utils", "playbooks", "roles"}
 
 
 def test_a_command_is_named_so_that_it_can_be_typed_again() -> None:

@@ -18,11 +18,14 @@ TAINT = (
 
 @pytest.fixture(scope="module")
 def states() -> ModuleType:
-    """The template's module; it imports nothing of Airflow's."""
+    """The template's module; it imports nothing of Airflow's, and leaves no bytecode, which new projects would get."""
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     spec = importlib.util.spec_from_file_location("pod_states", CHECKOUT / DAGS / "pod_states.py")
     assert spec and spec.loader
     module = sys.modules["pod_states"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    monkeypatch.undo()
     return module
 
 
