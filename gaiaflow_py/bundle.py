@@ -18,8 +18,6 @@ import sys
 import tarfile
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -443,7 +441,7 @@ class _Packer:
             found = _fetch(url, path)
         except _Unreachable as error:
             path.unlink(missing_ok=True)
-            self._miss(component, f"{url} can't be had ({error})")
+            self._miss(component, str(error))
             return
         wanted = self.versions[f"{name}_sha256"][architecture]
         if found != wanted:
@@ -545,24 +543,25 @@ class _Unreachable(Exception):
 
 
 def _fetch(url: str, path: Path) -> str:
-    """Downloads a file and returns its sha256."""
+    """Downloads a file, as the roles do, and returns its sha256."""
+    site = module_utils("gaiaflow_site")
     digest = hashlib.sha256()
     try:
-        response = urllib.request.urlopen(url, timeout=TIMEOUT_S)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _Unreachable(getattr(error, "reason", None) or error) from error
+        response = site.opened(url, TIMEOUT_S)
+    except (site.RefusedError, site.UnreachableError) as error:
+        raise _Unreachable(str(error)) from error
     with response, path.open("wb") as file:
-        while chunk := _read(response):
+        while chunk := _read(url, response):
             digest.update(chunk)
             file.write(chunk)
     return digest.hexdigest()
 
 
-def _read(response: Any) -> bytes:
+def _read(url: str, response: Any) -> bytes:
     try:
         return bytes(response.read(CHUNK))
     except (OSError, http.client.HTTPException) as error:
-        raise _Unreachable(error) from error
+        raise _Unreachable(f"{url} fell silent ({error})") from error
 
 
 def _described(path: Path) -> dict[str, Any]:

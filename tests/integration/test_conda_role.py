@@ -51,8 +51,10 @@ def test_miniforge_is_installed_once_with_a_python(tmp_path: Path, site: str) ->
     planned = conda(tmp_path, site, "--check", "--diff")
     assert (planned.code, planned.stats["changed"]) == (0, 1)
     assert not list((tmp_path / "home").glob("*mini*"))
+    (tmp_path / "home").chmod(0o700)
     first = conda(tmp_path, site)
-    assert (first.code, first.stats["changed"]) == (0, 1)
+    assert first.code == 0
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o700
     environment = tmp_path / "home" / "miniforge3" / "envs" / "gaiaflow"
     assert calls(tmp_path) == [f"create --yes --prefix {environment} python=3.12"]
     assert {path.name for path in (tmp_path / "home").iterdir()} <= {"miniforge3", ".miniforge3.lock", ".ansible"}
@@ -67,7 +69,7 @@ def test_the_projects_file_says_what_the_environment_holds(tmp_path: Path, site:
     file.parent.mkdir()
     file.write_text("dependencies: [python=3.12]\n")
     project = {"conda_project": str(file.parent)}
-    assert conda(tmp_path, site, **project).stats["changed"] == 1
+    assert conda(tmp_path, site, **project).code == 0
     assert conda(tmp_path, site, **project).stats["changed"] == 0
     file.write_text("dependencies: [python=3.12, pandas]\n")
     assert conda(tmp_path, site, **project).stats["changed"] == 1
@@ -75,7 +77,7 @@ def test_the_projects_file_says_what_the_environment_holds(tmp_path: Path, site:
     file.write_text("impossible\n")
     failed = conda(tmp_path, site, **project)
     assert failed.code == 2
-    assert "impossible" in failed.failure["msg"]
+    assert "impossible" in failed.message
     assert (tmp_path / "home" / "miniforge3" / "envs" / "gaiaflow").is_dir()
 
 
@@ -151,7 +153,7 @@ def test_a_directory_of_somebody_elses_is_not_touched(tmp_path: Path, site: str)
     (theirs / "notes.txt").touch()
     failed = conda(tmp_path, site)
     assert failed.code == 2
-    assert str(theirs) in failed.failure["msg"]
+    assert str(theirs) in failed.message
     assert [path.name for path in theirs.iterdir()] == ["notes.txt"]
 
 
@@ -159,19 +161,23 @@ def test_a_directory_of_somebody_elses_is_not_touched(tmp_path: Path, site: str)
 def test_a_site_that_cannot_be_reached_is_left_for_later(tmp_path: Path, options: tuple[str, ...]) -> None:
     done = conda(tmp_path, "http://127.0.0.1:9/x", *options, conda_init=True)
     assert (done.code, done.stats["changed"]) == (0, 0)
-    (deferred,) = (task["deferred"] for task in done.tasks.values() if "deferred" in task)
-    assert deferred["component"] == "Miniforge 1.2-3"
-    assert "http://127.0.0.1:9/x can't be had" in deferred["reason"]
+    assert set(done.deferred) == {"Miniforge 1.2-3"}
+    assert "http://127.0.0.1:9/x can't be had" in done.deferred["Miniforge 1.2-3"]
     assert not (tmp_path / "home" / "miniforge3").exists()
 
 
 def test_a_wrong_file_is_refused(tmp_path: Path, site: str) -> None:
     wrong = {"x86_64": "0" * 64, "aarch64": "0" * 64}
-    assert f"and not {'0' * 64}" in conda(tmp_path, site, conda_sha256=wrong).failure["msg"]
-    assert "404" in conda(tmp_path, site.replace("Miniforge3", "none")).failure["msg"]
+    assert f"and not {'0' * 64}" in conda(tmp_path, site, conda_sha256=wrong).message
+    assert "404" in conda(tmp_path, site.replace("Miniforge3", "none")).message
     for file in (tmp_path / "site").iterdir():
         file.write_text("exit 3\n")
     digest = hashlib.sha256(b"exit 3\n").hexdigest()
     broken = conda(tmp_path, site, conda_sha256={"x86_64": digest, "aarch64": digest})
-    assert "installer ended with code 3" in broken.failure["msg"]
+    assert "installer ended with code 3" in broken.message and "Nothing half-made" in broken.hint
     assert {path.name for path in (tmp_path / "home").iterdir()} <= {".miniforge3.lock", ".ansible"}
+
+
+def test_a_directory_that_is_not_there_is_made(tmp_path: Path, site: str) -> None:
+    assert conda(tmp_path, site, conda_directory="~/more/than one/miniforge3").code == 0
+    assert (tmp_path / "home" / "more" / "than one" / "miniforge3" / "envs" / "gaiaflow").is_dir()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import pwd
 import shutil
 import subprocess
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-from doctor_machine import load_shared
-from role_play import ROOT, Played, play
+from role_play import LOCAL, ROOT, Played, play, prepare
 
 from module_utils.gaiaflow_docker_config import (
     missing_helpers,
@@ -24,7 +21,9 @@ from module_utils.gaiaflow_docker_config import (
     without_helpers,
 )
 
-EXAMINE, WRITE = "wsl : Examine the WSL distribution", "wsl : Write wsl.conf"
+EXAMINE, WRITE, REPORT = (
+    f"wsl : {name}" for name in ("Examine the WSL distribution", "Write wsl.conf", "Report what is left for later")
+)
 WSL_2, WSL_1 = "5.15.167.4-microsoft-standard-WSL2\n", "4.4.0-19041-Microsoft\n"
 SYSTEMD_ON = "[boot]\nsystemd = true\n"
 
@@ -72,15 +71,31 @@ def wsl(tmp_path: Path) -> Distribution:
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="writes /etc/wsl.conf as root")
 
 
-@pytest.fixture(scope="module")
-def module() -> ModuleType:
-    """The module itself, for decisions that need no host."""
-    load_shared()
-    spec = importlib.util.spec_from_file_location("gaiaflow_wsl", ROOT / "library/gaiaflow_wsl.py")
-    assert spec and spec.loader
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+def configure(directory: Path, cases: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Plays the role twice on many distributions at once, and returns what their wsl.conf comes to.
+
+    Args:
+        directory: Where they are.
+        cases: What each has in wsl.conf, and its variables.
+    """
+    made = []
+    inventory = ["[all]"]
+    for number, (text, variables) in enumerate(cases):
+        (directory / str(number)).mkdir()
+        one = Distribution(directory / str(number))
+        one.write("etc/wsl.conf", text)
+        given = {"wsl_root": str(one.root), "wsl_become": True, **variables}
+        inventory.append(f"case{number} {LOCAL} " + " ".join(f"{name}={value}" for name, value in given.items()))
+        made.append(one)
+    command, environment = prepare(directory, "wsl", {})
+    (directory / "inventory.ini").write_text("\n".join(inventory) + "\n")
+    counts = []
+    for _ in range(2):
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        counts.append([one["changed"] for one in json.loads(done.stdout)["stats"].values()])
+    assert sum(counts[1]) == 0
+    return [one.conf.read_bytes().decode() for one in made]
 
 
 # ---- The role
@@ -101,8 +116,8 @@ def test_a_distribution_where_nothing_is_missing(wsl: Distribution) -> None:
     played = wsl.play("--check", "--diff")
     assert (played.code, played.stats["changed"], played.deferred) == (0, 0, {})
     found = wsl.play().tasks[EXAMINE]
-    assert (found["wsl"], found["version"], found["systemd"], found["docker_desktop"]) == (True, 2, True, False)
-    assert found["ansible_facts"] == {"wsl_docker_desktop": False}
+    assert (found["wsl"], found["version"], found["docker_desktop"]) == (True, 2, False)
+    assert found["systemd"] == {"installed": True, "running": True}
 
 
 def test_a_kernel_of_the_users_own_is_wsl_too(wsl: Distribution) -> None:
@@ -115,7 +130,7 @@ def test_wsl_1_is_refused(wsl: Distribution) -> None:
     wsl.write("proc/sys/kernel/osrelease", WSL_1)
     played = wsl.play()
     assert played.code == 2
-    assert "WSL 1" in played.failure["msg"] and "wsl --set-version" in played.failure["hint"]
+    assert "WSL 1" in played.message and "wsl --set-version" in played.hint
 
 
 @as_root
@@ -130,7 +145,7 @@ def test_systemd_is_switched_on_and_deferred_until_it_runs(wsl: Distribution) ->
     played = wsl.play()
     assert (played.code, played.stats["changed"], set(played.deferred)) == (0, 1, {"systemd"})
     assert wsl.conf.read_text() == before.replace("# said\n", "# said\nsystemd = true\n")
-    assert played.tasks[EXAMINE]["deferred"][0]["finish"].startswith("wsl.exe --shutdown")
+    assert played.tasks[REPORT]["wsl_deferred"][0]["finish"].startswith("wsl.exe --shutdown")
     backups = list(wsl.conf.parent.glob("wsl.conf.*"))
     assert [one.read_text() for one in backups] == [before]
 
@@ -169,7 +184,7 @@ def test_without_systemd_the_boot_command_starts_docker(wsl: Distribution) -> No
 def test_too_little_memory_and_processors_are_told(wsl: Distribution) -> None:
     wsl.machine(1900, 1)
     played = wsl.play()
-    (deferred,) = played.tasks[EXAMINE]["deferred"]
+    (deferred,) = played.tasks[REPORT]["wsl_deferred"]
     assert "1900 MB and 1 processors" in deferred["reason"] and "4096 MB and 2" in deferred["reason"]
     assert r"%UserProfile%\.wslconfig" in deferred["finish"] and "memory=4096MB" in deferred["finish"]
     wsl.machine(3890, 2)  # what a kernel shows of memory=4GB
@@ -234,44 +249,44 @@ def test_a_wrong_value_fails_at_once(wsl: Distribution) -> None:
 # ---- wsl.conf
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("", "[boot]\nsystemd = true\n"),
-        ("[user]\ndefault=me", "[user]\ndefault=me\n\n[boot]\nsystemd = true\n"),
-        ("[boot]\nsystemd=false # no\n", "[boot]\nsystemd = true # no\n"),
-        ("[Boot]\r\nSystemd = false\r\n", "[Boot]\r\nSystemd = true\r\n"),
-        ("[boot]\n\n\n[user]\ndefault=me\n", "[boot]\nsystemd = true\n\n\n[user]\ndefault=me\n"),
-        ("[boot]\n#systemd=true\n", "[boot]\n#systemd=true\nsystemd = true\n"),
-        ("[user]\nsystemd=true\n", "[user]\nsystemd=true\n\n[boot]\nsystemd = true\n"),
-    ],
-)
-def test_systemd_is_merged_into_wsl_conf(module: ModuleType, before: str, after: str) -> None:
-    assert module.wanted_conf(before, True, True) == after
-    assert module.wanted_conf(after, True, True) == after
+@as_root
+def test_systemd_is_merged_into_wsl_conf(tmp_path: Path) -> None:
+    merged = {
+        "": "[boot]\nsystemd = true\n",
+        "[user]\ndefault=me": "[user]\ndefault=me\n\n[boot]\nsystemd = true\n",
+        "[boot]\nsystemd=false # no\n": "[boot]\nsystemd = true # no\n",
+        "[Boot]\r\nSystemd = false\r\n": "[Boot]\r\nSystemd = true\r\n",
+        "[boot]\n\n\n[user]\ndefault=me\n": "[boot]\nsystemd = true\n\n\n[user]\ndefault=me\n",
+        "[boot]\n#systemd=true\n": "[boot]\n#systemd=true\nsystemd = true\n",
+        "[user]\nsystemd=true\n": "[user]\nsystemd=true\n\n[boot]\nsystemd = true\n",
+        "# {{ x }} {% y %}\n": "# {{ x }} {% y %}\n\n[boot]\nsystemd = true\n",
+    }
+    assert configure(tmp_path, [(before, {}) for before in merged]) == [*merged.values()]
 
 
-@pytest.mark.parametrize(
-    "text", ['[boot]\nsystemd="true"\n', "[boot]\nsystemd = TRUE # yes\n", "[ boot ]\n systemd=true"]
-)
-def test_systemd_that_is_on_stays_as_it_is_written(module: ModuleType, text: str) -> None:
-    assert module.wanted_conf(text, True, True) == text
-    assert module.wanted_conf(text, False, True) == text
+@as_root
+def test_systemd_that_is_on_stays_as_it_is_written(tmp_path: Path) -> None:
+    texts = ['[boot]\nsystemd="true"\n', "[boot]\nsystemd = TRUE # yes\n", "[ boot ]\n systemd=true"]
+    cases = [(text, {"wsl_systemd": wanted}) for text in texts for wanted in (True, False)]
+    assert configure(tmp_path, cases) == [text for text, _ in cases]
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("[boot]\ncommand = mine &\n", "[boot]\ncommand = service docker start; mine &\n"),
-        ('[boot]\ncommand="mine"\n', "[boot]\ncommand = service docker start; mine\n"),
-        ('[boot]\ncommand=echo "a #b"\n', '[boot]\ncommand = service docker start; echo "a #b"\n'),
-        ("[boot]\ncommand = /etc/init.d/docker start\n", "[boot]\ncommand = /etc/init.d/docker start\n"),
-    ],
-)
-def test_a_boot_command_of_the_users_is_kept(module: ModuleType, before: str, after: str) -> None:
-    assert module.wanted_conf(before, False, True) == after
-    assert module.wanted_conf(after, False, True) == after
-    assert module.wanted_conf(before, False, False) == before  # Docker Desktop starts itself
+@as_root
+def test_a_boot_command_of_the_users_is_kept(tmp_path: Path) -> None:
+    merged = {
+        "[boot]\ncommand = mine &\n": "[boot]\ncommand = service docker start; mine &\n",
+        '[boot]\ncommand="mine"\n': "[boot]\ncommand = service docker start; mine\n",
+        '[boot]\ncommand=echo "a #b"\n': '[boot]\ncommand = service docker start; echo "a #b"\n',
+        "[boot]\ncommand = /etc/init.d/docker start\n": "[boot]\ncommand = /etc/init.d/docker start\n",
+    }
+    assert configure(tmp_path, [(before, {"wsl_systemd": False}) for before in merged]) == [*merged.values()]
+
+
+@as_root
+def test_docker_desktop_needs_no_boot_command(wsl: Distribution) -> None:
+    wsl.write("etc/wsl.conf", "[boot]\ncommand = mine\n")
+    (wsl.root / "mnt/wsl/docker-desktop").mkdir(parents=True)
+    assert wsl.play(wsl_systemd=False).stats["changed"] == 0
 
 
 # ---- Docker's settings

@@ -54,7 +54,22 @@ class Played:
     @property
     def failure(self) -> dict[str, Any]:
         """What the task that failed returned."""
-        return next(one for one in self.tasks.values() if one.get("failed"))
+        # One that was rescued comes before the one that ended the run.
+        return [one for one in self.tasks.values() if one.get("failed")][-1]
+
+    @property
+    def message(self) -> str:
+        """What the task that failed says."""
+        return self._lines()[0]
+
+    @property
+    def hint(self) -> str:
+        """What it says to do next: a task can give a hint in the second line of its message alone."""
+        return str(self.failure.get("hint", "")) or self._lines()[1]
+
+    def _lines(self) -> list[str]:
+        lines = self.failure["msg"]
+        return [str(line) for line in lines] if isinstance(lines, list) else [str(lines), ""]
 
     @property
     def deferred(self) -> dict[str, str]:
