@@ -8,22 +8,18 @@ import json
 import os
 import re
 import urllib.parse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.gaiaflow import write_private
 from ansible.module_utils.gaiaflow_docker_config import (
     TYPES_OF_CLIENT,
     missing_helpers,
     read_config,
     stale_context,
     well_typed,
-    without_context,
-    without_helpers,
 )
-from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, is_root, wrong
-from ansible.module_utils.gaiaflow_doctor.docker import look_at_settings, settings
+from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, Repair, check, wrong
+from ansible.module_utils.gaiaflow_doctor.docker import check_file, settings
 from ansible.module_utils.gaiaflow_doctor.engine import answers
 from ansible.module_utils.gaiaflow_doctor.machine import port_answers
 
@@ -54,35 +50,25 @@ def config(context: Context) -> dict[str, Any]:
     return dict(well_typed(content, TYPES_OF_CLIENT))
 
 
-def rewrite(context: Context, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Changes the settings as they are now; all else in them stays."""
-    path = config_path(context)
-    write_private(path, json.dumps(change(read_config(path)), indent="\t") + "\n")
-    if is_root():
-        os.chown(path, context.uid, context.gid)
-
-
-def look_for_config(context: Context) -> Finding | None:
+@check("docker_config", "Docker's config.json")
+def check_config(context: Context) -> Finding | None:
     """A file that is broken makes every command of Docker's complain, or fail."""
-    return look_at_settings(config_path(context), TYPES_OF_CLIENT, "Docker can't read its settings and logins.")
+    return check_file(config_path(context), TYPES_OF_CLIENT, "Docker can't read its settings and logins.")
 
 
-def look_for_helpers(context: Context) -> Finding | None:
+@check("docker_helpers", "credential helpers")
+def check_helpers(context: Context) -> Finding | None:
     """A credential helper that isn't there makes every pull and build fail."""
     places = [*os.environ.get("PATH", "").split(os.pathsep), *MORE_PROGRAMS, str(context.user_home / ".local/bin")]
     missing = missing_helpers(config(context), os.pathsep.join(places))
     if not missing:
         return None
     path, named = config_path(context), ", ".join(missing)
-
-    def mend() -> str:
-        rewrite(context, lambda content: without_helpers(content, missing))
-        return f"{path} no longer names {named}."
-
     why = "Pulling and building images fails (error getting credentials)."
     programs = ", ".join(f"docker-credential-{name}" for name in missing)
     repair = f"Remove {named} from credsStore and credHelpers in {path}: gaiaflow-setup doctor --fix"
-    return wrong(f"{path} names {named}, but there is no program {programs}.", why, repair, mend)
+    automatic = Repair(f"{path} no longer names {named}.", {"path": str(path), "helpers": missing})
+    return wrong(f"{path} names {named}, but there is no program {programs}.", why, repair, automatic)
 
 
 # ---- Contexts
@@ -117,14 +103,15 @@ def is_elsewhere(context: Context, host: str) -> bool:
     return not host.startswith("unix://") or os.path.realpath(host[7:]) != os.path.realpath(engine.socket)
 
 
-def look_for_context(context: Context) -> Finding | None:
+@check("docker_context", "Docker context")
+def check_context(context: Context) -> Finding | None:
     """Docker's command line must talk to the engine that runs here."""
     places = startup_lines(context)
     host = os.environ.get("DOCKER_HOST") if context.is_self else None
     # A session that nobody logged in to hasn't read what a shell reads.
     host = host or next(iter(places.values()), None)
     if host:
-        return look_at_variable(context, host, list(places))
+        return check_variable(context, host, list(places))
     content, directory = config(context), context.docker_directory
     stale = stale_context(content, directory)
     name = str(content.get("currentContext") or "default")
@@ -143,15 +130,11 @@ def look_for_context(context: Context) -> Finding | None:
 
 def dead_context(context: Context, message: str) -> Finding:
     """What is said of a context that leads nowhere; the default one takes its place."""
-
-    def mend() -> str:
-        rewrite(context, without_context)
-        return "The default context is used again."
-
-    return wrong(message, "No command of Docker's reaches an engine.", "docker context use default", mend)
+    automatic = Repair("The default context is used again.", {"path": str(config_path(context))})
+    return wrong(message, "No command of Docker's reaches an engine.", "docker context use default", automatic)
 
 
-def look_at_variable(context: Context, host: str, places: list[str]) -> Finding | None:
+def check_variable(context: Context, host: str, places: list[str]) -> Finding | None:
     """DOCKER_HOST overrules every context."""
     if not is_elsewhere(context, host):
         return None
@@ -183,7 +166,8 @@ def is_loopback(proxy: object) -> bool:
     return bool(LOOPBACK.fullmatch(urllib.parse.urlsplit(address).hostname or ""))
 
 
-def look_for_proxy(context: Context) -> Finding | None:
+@check("docker_proxy", "proxies")
+def check_proxy(context: Context) -> Finding | None:
     """A proxy on loopback can't be reached from inside a container; the engine itself can use one that runs."""
     kept = config(context).get("proxies")
     for content in kept.values() if isinstance(kept, dict) else ():
@@ -194,10 +178,10 @@ def look_for_proxy(context: Context) -> Finding | None:
                 repair = "Name the address at which containers see this machine (docker0's, mostly 172.17.0.1), "
                 repair += "and let the proxy listen there."
                 return wrong(message, why, repair)
-    return look_for_engine_proxy(context)
+    return check_engine_proxy(context)
 
 
-def look_for_engine_proxy(context: Context) -> Finding | None:
+def check_engine_proxy(context: Context) -> Finding | None:
     """The engine's own proxy may be on loopback, if it runs there."""
     kept = settings(context).get("proxies")
     for name, proxy in kept.items() if isinstance(kept, dict) else ():

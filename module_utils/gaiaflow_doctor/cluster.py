@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.gaiaflow import read_whole
-from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, wrong
+from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, check, wrong
 from ansible.module_utils.gaiaflow_kubernetes import (
     Access,
     ApiError,
@@ -38,17 +38,18 @@ WITHOUT = "Tasks with GAIAFLOW_ENV=prod_local fail."
 DNS_PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns"
 
 
-def look_for_cluster(context: Context) -> Finding | None:
+@check("cluster", "Kubernetes", CLUSTER_S)
+def check_cluster(context: Context) -> Finding | None:
     """A connection leads to a cluster that answers, takes pods, and finds names."""
     for directory in context.instances():
         connection = directory / "config" / "cluster"
         kept = read_whole(connection / "cluster.json")
-        if kept and (finding := look_at_connection(context, directory.name, connection, kept)):
+        if kept and (finding := check_connection(context, directory.name, connection, kept)):
             return finding
     return None
 
 
-def look_at_connection(context: Context, instance: str, connection: Path, kept: dict[str, Any]) -> Finding | None:
+def check_connection(context: Context, instance: str, connection: Path, kept: dict[str, Any]) -> Finding | None:
     """What is wrong with one instance's connection."""
     option = "" if instance == "default" else f" --instance {instance}"
     start, whose = START + option, f"Instance '{instance}' is connected with a cluster"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.gaiaflow import read_json
-from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, is_root, unknown, wrong
+from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, check, is_root, unknown, wrong
 from ansible.module_utils.gaiaflow_health import Patience
 
 ANSWER_S = 10
@@ -85,7 +85,8 @@ class Airflow:
             raise
 
 
-def look_for_tasks(context: Context) -> Finding | None:
+@check("tasks", "Airflow's tasks", TASKS_S)
+def check_tasks(context: Context) -> Finding | None:
     """A task must run in each stack whose Airflow is up."""
     running = 0
     for directory, record in context.instances().items():
@@ -149,7 +150,7 @@ def import_errors(airflow: Airflow, directory: Path) -> Finding | None:
     more = f" and {len(errors) - 3} more" if len(errors) > 3 else ""
     message = f"In the instance {directory.name}, tasks run, but Airflow can't read {named}{more}."
     return wrong(
-        message, "The DAGs in it don't run, or as they were before.", "Mend the file; it is read again at once."
+        message, "The DAGs in it don't run, or as they were before.", "Correct the file; it is read again at once."
     )
 
 
