@@ -338,6 +338,27 @@ def test_several_hosts_have_a_column(machine: Machine) -> None:
     assert "4 well, 4 wrong." in done.stdout
 
 
+@needs_root
+def test_several_hosts_are_repaired_each_by_its_own_findings(machine: Machine) -> None:
+    hosts: dict[str, dict[str, str]] = {}
+    for name in ("one", "two"):
+        root = machine.root / name
+        (root / "stack" / "environments" / f"mlflow-{name}").mkdir(parents=True)
+        hosts[name] = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "gaiaflow_home": str(root / "stack"),
+            "doctor_root": str(root),
+        }
+    pid_file = machine.write("two/var/run/docker.pid", "4711")
+    inventory = machine.write("hosts.yml", yaml.safe_dump({"all": {"hosts": hosts}}))
+    done = setup(machine, "-i", str(inventory), "--fix", only=("docker_pid", "environments"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 well, 3 fixed." in done.stdout
+    assert not pid_file.exists()
+    assert not list(machine.root.glob("*/stack/environments/*"))
+
+
 def test_wrong_input_is_refused(machine: Machine) -> None:
     done = setup(machine, only=("docker_socks",))
     assert done.returncode == 1
