@@ -92,7 +92,7 @@ class Context:
     engine: FoundEngine = field(default_factory=lambda: FoundEngine([]), repr=False)
 
     def fresh(self) -> Context:
-        """The same, with an engine that hasn't been asked yet."""
+        """Return the same, with an engine that hasn't been asked yet."""
         sockets = [
             self.path("var/run/docker.sock"),
             self.path(f"run/user/{self.uid}/docker.sock"),
@@ -102,43 +102,43 @@ class Context:
 
     @property
     def uid(self) -> int:
-        """The user's number."""
+        """Return the user's number."""
         return pwd.getpwnam(self.user).pw_uid
 
     @property
     def gid(self) -> int:
-        """The number of the user's own group."""
+        """Return the number of the user's own group."""
         return pwd.getpwnam(self.user).pw_gid
 
     @property
     def docker_directory(self) -> Path:
-        """Where Docker's command line keeps the user's settings."""
+        """Return where Docker's command line keeps the user's settings."""
         configured = os.environ.get("DOCKER_CONFIG")
         return Path(configured) if configured and self.is_self else self.user_home / ".docker"
 
     @property
     def is_self(self) -> bool:
-        """Whether this process is the user's, so that its environment and groups are."""
+        """Return whether this process is the user's, so that its environment and groups are."""
         return os.geteuid() == self.uid
 
     @property
     def temporary(self) -> Path:
-        """Where temporary files are."""
+        """Return where temporary files are."""
         return Path(tempfile.gettempdir()) if self.root == Path("/") else self.root / "tmp"
 
     def path(self, name: str) -> Path:
-        """A file of the machine's."""
+        """Return a file of the machine's."""
         return self.root / name
 
     def text(self, name: str) -> str:
-        """The text of a file of the machine's; empty where there is none."""
+        """Return the text of a file of the machine's; empty where there is none."""
         try:
             return self.path(name).read_text(errors="replace").strip()
         except OSError:
             return ""
 
     def instances(self) -> dict[Path, dict[str, Any]]:
-        """The directories of the stack's instances with their records, as far as they can be read."""
+        """Return the directories of the stack's instances with their records, as far as they can be read."""
         return instances_of(self.home)
 
 
@@ -247,10 +247,10 @@ def describe_repair(check: Check, finding: Finding | None) -> dict[str, Any] | N
 
 
 def is_root() -> bool:
-    """Whether this process is root's."""
+    """Return whether this process is root's."""
     return os.geteuid() == 0
 
 
 def plural(number: int, what: str) -> str:
-    """A number with its noun."""
+    """Return a number with its noun."""
     return f"{number} {what}{'' if number == 1 else 's'}"

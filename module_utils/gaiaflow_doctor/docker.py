@@ -32,20 +32,20 @@ PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def installed(context: Context) -> bool:
-    """Whether there is an engine on this machine, running or not."""
+    """Return whether there is an engine on this machine, running or not."""
     program = shutil.which("dockerd", path=PROGRAMS) if context.root == Path("/") else None
     return bool(program) or context.path("snap/docker").exists() or context.engine.state != "down"
 
 
 def silent(context: Context) -> Finding | None:
-    """Why nothing can be asked of the engine; None when it can."""
+    """Return why nothing can be asked of the engine; None when it can."""
     if context.engine.state == "up":
         return None
     return unknown(NOT_RUNNING if installed(context) else NOT_HERE)
 
 
 def settings(context: Context) -> dict[str, Any]:
-    """What daemon.json says; nothing where it can't be read."""
+    """Return what daemon.json says; nothing where it can't be read."""
     try:
         content: dict[str, Any] = read_config(context.path("etc/docker/daemon.json"))
     except (OSError, ValueError):
@@ -54,7 +54,7 @@ def settings(context: Context) -> dict[str, Any]:
 
 
 def group_name(context: Context) -> str:
-    """The group whose members may use the engine."""
+    """Return the group whose members may use the engine."""
     return str(settings(context).get("group") or "docker")
 
 
@@ -81,12 +81,12 @@ def engine_command(init: str, verb: str, otherwise: str) -> str:
 
 @check("docker_settings", "Docker's daemon.json")
 def check_settings(context: Context) -> Finding | None:
-    """A daemon.json that is broken keeps the engine from starting."""
+    """Check daemon.json: the engine doesn't start with a broken one."""
     return check_file(context.path("etc/docker/daemon.json"), TYPES_OF_ENGINE, "The engine doesn't start with it.")
 
 
 def check_file(path: Path, types: Mapping[str, Any], why: str) -> Finding | None:
-    """What is wrong with a file of settings: it is none, no JSON object, or has something of another type in it."""
+    """Return what is wrong with a file of settings: it is none, no JSON object, or has a wrong type in it."""
     repair = f"Correct {path} with an editor: it was not touched."
     try:
         found = wrong_types(read_config(path), types)
@@ -103,18 +103,18 @@ def check_file(path: Path, types: Mapping[str, Any], why: str) -> Finding | None
 
 
 def servers(context: Context, name: str) -> list[str]:
-    """The name servers that a resolv.conf names."""
+    """Return the name servers that a resolv.conf names."""
     return re.findall(r"^\s*nameserver\s+(\S+)", context.text(name), re.MULTILINE)
 
 
 def reachable(addresses: list[str]) -> list[str]:
-    """Those that a container can reach, too."""
+    """Return those that a container can reach, too."""
     return [one for one in addresses if not one.startswith("127.") and one != "::1"]
 
 
 @check("docker_dns", "names in containers")
 def check_dns(context: Context) -> Finding | None:
-    """A name server on loopback can't be reached from inside a container."""
+    """Check that containers reach a name server: one on loopback they don't."""
     if not installed(context) and not context.path("etc/docker/daemon.json").exists():
         return unknown(NOT_HERE, INSTALL)
     own = servers(context, "etc/resolv.conf")
@@ -150,7 +150,7 @@ def add_name_servers(context: Context, path: Path, addresses: list[str]) -> Repa
 
 @check("docker_pid", "Docker's pid file")
 def check_pid_file(context: Context) -> Finding | None:
-    """A pid file that a killed engine left keeps the next one from starting, once another process has the number."""
+    """Check for a killed engine's pid file: once another process has the number, no engine starts."""
     name = "var/run/docker.pid"
     pid = context.text(name)
     if not pid or context.text(f"proc/{pid}/comm") == "dockerd":
@@ -163,7 +163,7 @@ def check_pid_file(context: Context) -> Finding | None:
 
 @check("docker_daemon", "Docker engine")
 def check_daemon(context: Context) -> Finding | None:
-    """The engine must answer."""
+    """Check that the engine answers."""
     state = context.engine.state
     if state in ("up", "denied"):
         return None
@@ -182,7 +182,7 @@ def check_daemon(context: Context) -> Finding | None:
 
 @check("docker_version", "Docker's version")
 def check_version(context: Context) -> Finding | None:
-    """The oldest engine that Minikube and BuildKit work with."""
+    """Check that the engine is one that Minikube and BuildKit work with."""
     if nothing := silent(context):
         return nothing
     found = tuple(int(part) for part in re.findall(r"\d+", context.engine.version)[:2])
@@ -199,7 +199,7 @@ def check_version(context: Context) -> Finding | None:
 
 @check("docker_socket", "Docker's socket")
 def check_socket(context: Context) -> Finding | None:
-    """The socket is root's and the group's, and nobody else's: whoever can use it is root."""
+    """Check that the socket is root's and the group's, and nobody else's: whoever can use it is root."""
     path, group = context.path("var/run/docker.sock"), group_name(context)
     # Docker Desktop's is a link to a place that it looks after itself.
     if path.is_symlink() or not path.is_socket():
@@ -216,7 +216,7 @@ def check_socket(context: Context) -> Finding | None:
 
 
 def group_of(gid: int) -> str:
-    """A group's name, or its number where it has none."""
+    """Return a group's name, or its number where it has none."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
@@ -224,7 +224,7 @@ def group_of(gid: int) -> str:
 
 
 def is_member(context: Context, group: str) -> bool:
-    """Whether the user is in the group, from the next login on at the latest."""
+    """Return whether the user is in the group, from the next login on at the latest."""
     try:
         return grp.getgrnam(group).gr_gid in os.getgrouplist(context.user, context.gid)
     except KeyError:
@@ -233,7 +233,7 @@ def is_member(context: Context, group: str) -> bool:
 
 @check("docker_group", "Docker's group")
 def check_group(context: Context) -> Finding | None:
-    """The user may use the engine by the group, and by nothing else."""
+    """Check that the user may use the engine by the group, and by nothing else."""
     if not installed(context):
         return unknown(NOT_HERE)
     is_system = context.engine.state == "down" or context.engine.socket == context.engine.sockets[0]
@@ -250,7 +250,7 @@ def check_group(context: Context) -> Finding | None:
 
 
 def old_session(context: Context, group: str) -> Finding | None:
-    """A session that is older than the membership doesn't have it."""
+    """Return that this session is older than the membership, if it is: it doesn't have it."""
     if not context.is_self or context.engine.state != "denied" or grp.getgrnam(group).gr_gid in os.getgroups():
         return None
     message = f"{context.user} is in the group {group}, but this session began before that."

@@ -15,7 +15,7 @@ LABEL = "gaiaflow.directory"
 
 
 def orphans(context: Context, engine: Engine, kind: str) -> list[str]:
-    """The ids of containers or networks of instances of this home that are no more."""
+    """Return the ids of containers or networks of instances of this home that are no more."""
     question = urllib.parse.quote(json.dumps({"label": [LABEL]}))
     places = [(one["Id"], Path(one["Labels"][LABEL])) for one in engine.get(f"/{kind}?all=true&filters={question}")]
     return [one for one, place in places if place.parent == context.home / "instances" and not place.exists()]
@@ -23,7 +23,7 @@ def orphans(context: Context, engine: Engine, kind: str) -> list[str]:
 
 @check("docker_leftovers", "containers left over")
 def check_containers(context: Context) -> Finding | None:
-    """Containers and networks that outlived their instance."""
+    """Check for containers and networks that outlived their instance."""
     engine = context.engine.client
     if not engine:
         return silent(context)

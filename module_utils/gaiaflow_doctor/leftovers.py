@@ -40,7 +40,7 @@ def dead_supervisors(home: Path) -> Iterator[dict[str, list[Path]]]:
 
 
 def is_supervised(directory: Path, pid_file: Path) -> bool:
-    """Whether the process of the pid file lives and is the instance's own."""
+    """Return whether the process of the pid file lives and is the instance's own."""
     try:
         process = Path("/proc") / str(int(pid_file.read_text()))
     except (OSError, ValueError):
@@ -81,7 +81,7 @@ def old_runs(temporary: Path, uid: int) -> Iterator[list[Path]]:
 
 @check("supervisors", "supervisors left over")
 def check_supervisors(context: Context) -> Finding | None:
-    """A supervisord that was killed leaves its pid file and its socket."""
+    """Check for pid files and sockets that killed supervisords left."""
     with dead_supervisors(context.home) as found:
         left = [path for paths in found.values() for path in paths]
     if not found:
@@ -95,7 +95,7 @@ def check_supervisors(context: Context) -> Finding | None:
 
 @check("environments", "environments left over")
 def check_environments(context: Context) -> Finding | None:
-    """Environments whose making was interrupted."""
+    """Check for environments whose making was interrupted."""
     with half_made(context.home) as found:
         repair = Repair(removed(found), {"home": str(context.home)})
         return unused(found, "of half-made environments", context.home / "environments" / "NAME", repair)
@@ -103,7 +103,7 @@ def check_environments(context: Context) -> Finding | None:
 
 @check("runs", "runs left over")
 def check_runs(context: Context) -> Finding | None:
-    """Runs that were killed leave their private directories."""
+    """Check for private directories of runs that were killed."""
     with old_runs(context.temporary, context.uid) as found:
         repair = Repair(removed(found), {"temporary": str(context.temporary), "user": context.user})
         return unused(found, "of runs that were killed", context.temporary / RUN_DIRECTORIES, repair)

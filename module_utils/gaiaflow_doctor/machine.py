@@ -40,7 +40,7 @@ LISTENING = "0A"
 
 
 def port_answers(host: str, port: int) -> bool:
-    """Whether somebody accepts connections there."""
+    """Return whether somebody accepts connections there."""
     try:
         with socket.create_connection((host, port), timeout=ANSWER_S):
             return True
@@ -53,7 +53,7 @@ def port_answers(host: str, port: int) -> bool:
 
 @check("kernel", "kernel")
 def check_kernel(context: Context) -> Finding | None:
-    """The oldest kernel that current engines and Kubernetes support."""
+    """Check that the kernel is one that current engines and Kubernetes support."""
     release = context.text("proc/sys/kernel/osrelease")
     if not release:
         return unknown("the kernel's version isn't known")
@@ -66,7 +66,7 @@ def check_kernel(context: Context) -> Finding | None:
 
 @check("memory", "memory")
 def check_memory(context: Context) -> Finding | None:
-    """The machine's memory, or the container's limit."""
+    """Check that the machine's memory, or the container's limit, is enough."""
     total = memory_mb(context.root)
     if total is None:
         return unknown("the amount of memory isn't known")
@@ -81,7 +81,7 @@ def check_memory(context: Context) -> Finding | None:
 
 @check("disk", "disk")
 def check_disk(context: Context) -> Finding | None:
-    """Room for the stack, and for Docker's images."""
+    """Check that there is room for the stack, and for Docker's images."""
     is_there = any((context.home / "environments").glob("*/.complete"))
     places = [(context.home, min(context.disk_mb, DISK_OF_A_STACK_MB) if is_there else context.disk_mb)]
     if engine := context.engine.client:
@@ -95,7 +95,7 @@ def check_disk(context: Context) -> Finding | None:
 
 
 def full(context: Context, place: Path, free: int, needed: int) -> Finding:
-    """What is said of a disk with too little room."""
+    """Return what is said of a disk with too little room."""
     repair = "See what can go: docker system df, then docker system prune"
     if place == context.home:
         repair = f"See what can go: du -sh {place}/*; {place}/cache always can."
@@ -108,7 +108,7 @@ def full(context: Context, place: Path, free: int, needed: int) -> Finding:
 
 @check("inotify", "inotify limits")
 def check_inotify(context: Context) -> Finding | None:
-    """How many files and directories may be watched."""
+    """Check that enough files and directories may be watched."""
     current = {name: context.text(f"proc/sys/fs/inotify/{name}") for name in INOTIFY}
     low = {
         name: int(value) for name, value in current.items() if value.isdigit() and int(value) < context.inotify[name]
@@ -131,7 +131,7 @@ def check_inotify(context: Context) -> Finding | None:
 
 
 def package_index() -> str:
-    """The package index that this machine is set up for; empty where it is left to pip's default."""
+    """Return the package index that this machine is set up for; empty where it is left to pip's default."""
     from ansible.module_utils.gaiaflow_package_sources import Unreadable, default_index, pip_settings
     from ansible.module_utils.gaiaflow_shell import user_environment
 
@@ -144,7 +144,7 @@ def package_index() -> str:
 
 
 def server_time(url: str) -> float | None:
-    """What time a server says it is; None when it says nothing."""
+    """Return what time a server says it is; None when it says nothing."""
     address = urllib.parse.urlsplit(url)
     # Without the user and password that the address may hold: the certificate is not checked, as a wrong clock makes
     # every certificate look wrong, and only the time is asked for.
@@ -163,7 +163,7 @@ def server_time(url: str) -> float | None:
 
 @check("clock", "clock")
 def check_clock(context: Context) -> Finding | None:
-    """The clock, against the package index's."""
+    """Compare the clock with the package index's."""
     try:
         url = package_index()
     except ImportError:
@@ -187,7 +187,7 @@ def check_clock(context: Context) -> Finding | None:
 
 
 def owned_trees(context: Context) -> list[Path]:
-    """What must be the user's: the stack, its projects, and the settings of Docker, kubectl and Minikube."""
+    """Return what must be the user's: the stack, its projects, and the settings of Docker, kubectl and Minikube."""
     projects = [Path(record["project"]) for record in context.instances().values() if record.get("project")]
     settings = [context.user_home / name for name in (".docker", ".kube", ".minikube")]
     return [path for path in dict.fromkeys([context.home, *projects, *settings]) if os.path.lexists(path)]
@@ -216,7 +216,7 @@ def foreign_files(context: Context) -> Iterator[Path]:
 
 @check("owners", "owners of files")
 def check_owners(context: Context) -> Finding | None:
-    """Files that are somebody else's, as after sudo."""
+    """Check that no files are somebody else's, as after sudo."""
     found = list(foreign_files(context))
     if not found:
         return None
@@ -244,7 +244,7 @@ def chown_command(context: Context, trees: list[str]) -> list[str]:
 
 
 def listeners() -> dict[int, str]:
-    """The TCP ports in use on this machine, each with its socket's number."""
+    """Return the TCP ports in use on this machine, each with its socket's number."""
     found: dict[int, str] = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError):
@@ -256,7 +256,7 @@ def listeners() -> dict[int, str]:
 
 
 def holders(sockets: set[str]) -> dict[str, Path]:
-    """The processes (their directories in /proc) that hold these sockets, as far as this user may see them."""
+    """Return the processes (their directories in /proc) that hold these sockets, as far as this user may see them."""
     links = {f"socket:[{number}]": number for number in sockets}
     found: dict[str, Path] = {}
     for process in Path("/proc").glob("[0-9]*"):
@@ -270,7 +270,7 @@ def holders(sockets: set[str]) -> dict[str, Path]:
 
 
 def instance_of(process: Path) -> str:
-    """The instance's directory that a process carries as its mark; empty for other programs."""
+    """Return the instance's directory that a process carries as its mark; empty for other programs."""
     with contextlib.suppress(OSError):
         for line in (process / "environ").read_bytes().split(b"\0"):
             name, _, value = line.partition(b"=")
@@ -280,7 +280,7 @@ def instance_of(process: Path) -> str:
 
 
 def wanted_ports(context: Context) -> Iterator[tuple[int, str]]:
-    """The ports that the stack wants, and for what: those of its instances, and of one that is yet to be made."""
+    """Yield the ports that the stack wants, and for what: of its instances, and of one that is yet to be made."""
     instances = {directory.name: record.get("ports", {}) for directory, record in context.instances().items()}
     for instance, ports in {"default": {}, **instances}.items():
         for name, default in context.ports.items():
@@ -291,7 +291,7 @@ def wanted_ports(context: Context) -> Iterator[tuple[int, str]]:
 
 @check("ports", "ports")
 def check_ports(context: Context) -> Finding | None:
-    """Nobody but the stack itself uses the ports that it wants."""
+    """Check that nobody but the stack itself uses the ports that it wants."""
     in_use = listeners()
     wanted = {port: name for port, name in wanted_ports(context) if port in in_use}
     processes = holders({in_use[port] for port in wanted})
@@ -312,7 +312,7 @@ def check_ports(context: Context) -> Finding | None:
 
 
 def describe(process: Path | None) -> str:
-    """A process as messages name it."""
+    """Return a process as messages name it."""
     if process is None:
         return "a process of another user"
     with contextlib.suppress(OSError):

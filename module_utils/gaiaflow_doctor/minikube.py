@@ -17,7 +17,7 @@ PARTS = {"Host": "its container", "Kubelet": "the kubelet", "APIServer": "the AP
 
 @check("minikube", "Minikube profile")
 def check_minikube(context: Context) -> Finding | None:
-    """A profile works as a whole, is stopped as a whole, or is broken."""
+    """Check that a profile works as a whole, or is stopped as a whole."""
     program, profile = shutil.which("minikube"), context.minikube_profile
     if not program:
         return unknown("Minikube isn't installed")
@@ -40,13 +40,13 @@ def check_minikube(context: Context) -> Finding | None:
 
 
 def minikube_home(context: Context) -> Path:
-    """Where Minikube keeps its profiles."""
+    """Return where Minikube keeps its profiles."""
     home = Path(os.environ.get("MINIKUBE_HOME") or context.user_home)
     return home if home.name == ".minikube" else home / ".minikube"
 
 
 def ask(program: str, profile: str, own: Path) -> dict[str, Any]:
-    """What Minikube says of the profile; its exit code tells the same once more."""
+    """Return what Minikube says of the profile; its exit code tells the same once more."""
     command = [program, "status", "-p", profile, "-o", "json"]
     environment = {**os.environ, "KUBECONFIG": str(own)} if own.exists() else None
     done = subprocess.run(
@@ -67,7 +67,7 @@ def ask(program: str, profile: str, own: Path) -> dict[str, Any]:
 
 
 def judge(program: str, profile: str, status: dict[str, Any]) -> Finding | None:
-    """What is said of the states of the profile's parts."""
+    """Return what is said of the states of the profile's parts."""
     states = {part: str(status.get(part, "unknown")) for part in PARTS}
     if "Nonexistent" in states.values():
         return half_made(program, profile, "has no container")
@@ -84,7 +84,7 @@ def judge(program: str, profile: str, status: dict[str, Any]) -> Finding | None:
 
 
 def half_made(program: str, profile: str, lack: str) -> Finding:
-    """What is said of a profile whose making, or whose removal, was interrupted."""
+    """Return what is said of a profile whose making, or whose removal, was interrupted."""
     message = f"Minikube's profile {profile} {lack}: its making or its removal was interrupted."
     return repaired_by([program, "delete", "-p", profile], message, "`minikube start` may go on failing with it.")
 

@@ -1,6 +1,7 @@
 """The doctor on a real host with a Docker engine: each trouble is made there, found, repaired, and well afterwards.
 
-What needs no engine is proven in tests/unit/test_doctor.py. The tests run in their order, as alice, who has sudo.
+What needs no engine is proven in tests/integration/test_doctor_role.py. The tests run in their order, as alice, who has
+sudo.
 """
 
 from __future__ import annotations
