@@ -9,11 +9,13 @@ import re
 import socket
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from doctor_machine import CHECKOUT, INSTANCE_VARIABLE, NOBODY, Machine, machine, needs_root, process
+from role_play import ROOT, prepare
 
 __all__ = ["machine"]
 
@@ -120,6 +122,62 @@ def test_socket_for_everybody_becomes_roots_and_the_groups_again(machine: Machin
         machine.write("etc/docker/daemon.json", json.dumps({"group": own_group}))
         machine.is_repaired("docker_socket", "mode 666")
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+# A stand-in for the engine: it leaves its number, and answers whatever it is asked.
+ENGINE = """#!{python}
+import http.server, json, os, pathlib, socketserver
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def address_string(self):
+        return "socket"
+
+    def do_GET(self):
+        answer = json.dumps({{"Version": "27.0.1"}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+pathlib.Path("/run/docker.pid").write_text(str(os.getpid()))
+socketserver.ThreadingUnixStreamServer("/run/docker.sock", Handler).serve_forever()
+"""
+BROKEN_ENGINE = "#!/bin/sh\necho failed to start daemon: no room >&2\nexit 1\n"
+# No other process sees what is mounted here, and nothing in here sees the machine's own engine, or what starts it.
+ISOLATE = """
+mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/log || exit
+[ ! -d /etc/init.d ] || mount -t tmpfs tmpfs /etc/init.d || exit
+"$@"
+code=$?
+[ ! -e /run/docker.pid ] || kill "$(cat /run/docker.pid)"
+exit $code
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("works", [True, False])
+def test_engine_is_started_by_the_tasks_of_role_docker(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    if subprocess.run(["unshare", "--mount", "true"]).returncode:
+        pytest.skip("nothing may be mounted here")
+    add_program(machine, monkeypatch, "dockerd", ENGINE.format(python=sys.executable) if works else BROKEN_ENGINE)
+    (machine.root / "snap/docker").mkdir(parents=True)
+    (machine.root / "var").mkdir()
+    (machine.root / "var/run").symlink_to("/run")
+    variables = {"doctor_fix": True, "doctor_root": str(machine.root), "doctor_only": ["docker_daemon"]}
+    command, environment = prepare(machine.playbooks, "doctor", {**variables, "gaiaflow_home": str(machine.home)})
+    isolated = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ISOLATE, "sh", *command]
+    done = subprocess.run(isolated, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    played = json.loads(done.stdout[done.stdout.index("{") :])
+    results = [task["hosts"]["localhost"] for task in played["plays"][0]["tasks"]]
+    *_, found = [one for result in results for one in result.get("findings", ())]
+    if works:
+        assert (found["state"], found["message"]) == ("fixed", "The Docker engine was started.")
+    else:
+        assert found["state"] == "wrong"
+        why = "The repair failed: The Docker engine does not start: failed to start daemon: no room"
+        assert found["message"] == f"The Docker engine isn't running. {why}"
 
 
 def test_credential_helpers_that_are_not_there_are_forgotten_and_nothing_else(
