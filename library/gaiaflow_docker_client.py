@@ -46,11 +46,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import write_private
 from ansible.module_utils.gaiaflow_docker_config import read_config, without_context, without_helpers
-from ansible.module_utils.gaiaflow_errors import SetupError
-
-
-class RepairError(SetupError):
-    """The settings can't be changed."""
+from ansible.module_utils.gaiaflow_errors import RepairError
 
 
 def change(content: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:

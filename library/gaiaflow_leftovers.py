@@ -57,11 +57,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow_doctor.leftovers import dead_supervisors, half_made, old_runs
-from ansible.module_utils.gaiaflow_errors import SetupError
-
-
-class RepairError(SetupError):
-    """Something can't be removed."""
+from ansible.module_utils.gaiaflow_errors import RepairError
 
 
 @contextmanager
