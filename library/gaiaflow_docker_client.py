@@ -1,64 +1,88 @@
 #!/usr/bin/python
-"""Ansible module: remove credential helpers and the choice of a context from a user's settings of Docker."""
+"""Ansible module: takes settings of Docker's command line back that lead nowhere."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gaiaflow_docker_client
-short_description: Remove credential helpers and the choice of a context from a user's settings of Docker
+short_description: Take back settings of Docker's command line that lead nowhere
 description:
-  - All else in the file stays, its mode and its owner too; a backup is kept beside it.
-  - The file holds passwords, which reach neither Ansible nor a log nor a diff.
+  - Removes settings from a user's config.json. Everything else in it stays, and so do its owner, mode and order.
+  - The file as it was is kept beside it, for its owner alone, as it may hold passwords.
 options:
   path:
-    description: The settings, a C(config.json).
+    description: The file, mostly ~/.docker/config.json.
     type: path
     required: true
   helpers:
-    description: The credential helpers that are to go.
+    description: Names of credential helpers that C(credsStore) and C(credHelpers) no longer name.
     type: list
     elements: str
     default: []
   context:
-    description: Whether the choice of a context is to go, so that Docker's default one is used.
+    description: Whether the choice of a context is taken back, so that Docker's default one is used.
     type: bool
     default: false
 """
 
 EXAMPLES = r"""
-- name: Remove what Docker Desktop has left
+- name: Forget the credential helper of Docker Desktop
   gaiaflow_docker_client:
-    path: ~/.docker/config.json
+    path: /home/alice/.docker/config.json
     helpers: [desktop.exe]
-    context: true
 """
 
 RETURN = r"""
-removed:
-  description: The keys that are gone.
-  returned: always
-  type: list
-  elements: str
+backup_file:
+  description: The file as it was.
+  returned: changed and not in check mode
+  type: str
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gaiaflow import write_private
 from ansible.module_utils.gaiaflow_docker_config import read_config, without_context, without_helpers
+from ansible.module_utils.gaiaflow_errors import RepairError
 
 
-def write(path: Path, config: dict[str, Any]) -> None:
-    """Write the settings in place of the old ones, with their owner and mode; indented as Docker does it."""
-    new, old = path.with_name(f".{path.name}.new"), path.stat()
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(json.dumps(config, indent="\t"))
-    os.chown(new, old.st_uid, old.st_gid)
-    new.chmod(old.st_mode & 0o7777)
-    new.replace(path)
+def change(content: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings without those that are taken back."""
+    better: dict[str, Any] = without_helpers(content, params["helpers"])
+    return without_context(better) if params["context"] else better
+
+
+def write(module: AnsibleModule, path: Path, content: dict[str, Any]) -> str:
+    """Write the settings in place of the old ones, and return the path where those are kept."""
+    before = path.stat()
+    kept: str = module.backup_local(str(path))
+    Path(kept).chmod(0o600)
+    # Indented as Docker does it.
+    write_private(path, json.dumps(content, indent="\t") + "\n")
+    path.chmod(before.st_mode & 0o7777)
+    module.set_owner_if_different(str(path), before.st_uid, False)
+    module.set_group_if_different(str(path), before.st_gid, False)
+    return kept
+
+
+def repair(module: AnsibleModule) -> dict[str, Any]:
+    """Change the settings, and return the module's result.
+
+    Raises:
+        RepairError: They can't be read or written.
+    """
+    path = Path(module.params["path"])
+    try:
+        content = read_config(path)
+        better = change(content, module.params)
+        if better == content or module.check_mode:
+            return {"changed": better != content}
+        return {"changed": True, "backup_file": write(module, path, better)}
+    except (OSError, ValueError) as error:
+        raise RepairError(f"{path} can't be repaired: {error}", f"Correct {path} with an editor.") from error
 
 
 def main() -> None:
@@ -71,17 +95,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    path = Path(module.params["path"])
     try:
-        before = read_config(path)
-        after = without_helpers(before, module.params["helpers"])
-        after = without_context(after) if module.params["context"] else after
-        if after != before and not module.check_mode:
-            module.backup_local(str(path))
-            write(path, after)
-    except (OSError, ValueError) as error:
-        module.fail_json(msg=f"Docker's settings could not be repaired: {error}", hint=f"Check {path}.")
-    module.exit_json(changed=after != before, removed=sorted(set(before) - set(after)))
+        module.exit_json(**repair(module))
+    except RepairError as error:
+        module.fail_json(msg=str(error), hint=error.hint)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,31 @@ def locked(path: Path) -> Iterator[int]:
         yield file.fileno()
 
 
+@contextlib.contextmanager
+def unlocked(path: Path) -> Iterator[bool]:
+    """Give whether nobody holds a lock; as long as the caller works, nobody else gets it.
+
+    Args:
+        path: The lock file; where there is none, nobody holds it.
+    """
+    try:
+        file = path.open()
+    except FileNotFoundError:
+        yield True
+        return
+    except OSError:
+        yield False
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            is_free = False
+        else:
+            is_free = True
+        yield is_free
+
+
 def write_private(path: Path, text: str) -> None:
     """Writes a file that only its owner reads, whole or not at all.
 

@@ -17,3 +17,7 @@ class SetupError(Exception):
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+
+class RepairError(SetupError):
+    """A repair of the doctor's did not work."""

@@ -1,1 +1,1 @@
-"""The doctor's checks: each looks for one trouble, explains it, and may know how to mend it."""
+"""The doctor's checks: each looks for one trouble and explains it; role doctor repairs it."""

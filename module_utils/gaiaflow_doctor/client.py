@@ -8,22 +8,18 @@ import json
 import os
 import re
 import urllib.parse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.gaiaflow import write_private
 from ansible.module_utils.gaiaflow_docker_config import (
     TYPES_OF_CLIENT,
     missing_helpers,
     read_config,
     stale_context,
     well_typed,
-    without_context,
-    without_helpers,
 )
-from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, is_root, wrong
-from ansible.module_utils.gaiaflow_doctor.docker import look_at_settings, settings
+from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, Repair, check, wrong
+from ansible.module_utils.gaiaflow_doctor.docker import check_file, settings
 from ansible.module_utils.gaiaflow_doctor.engine import answers
 from ansible.module_utils.gaiaflow_doctor.machine import port_answers
 
@@ -41,12 +37,12 @@ VARIABLE = re.compile(r"\s*(?:export\s+|set\s+-\S+\s+)?DOCKER_HOST[=\s][\"']?([^
 
 
 def config_path(context: Context) -> Path:
-    """The settings' file."""
+    """Return the settings' file."""
     return Path(context.docker_directory, "config.json")
 
 
 def config(context: Context) -> dict[str, Any]:
-    """The settings; nothing where they can't be read, which is another check's finding."""
+    """Return the settings; nothing where they can't be read, which is another check's finding."""
     try:
         content: dict[str, Any] = read_config(config_path(context))
     except (OSError, ValueError):
@@ -54,42 +50,32 @@ def config(context: Context) -> dict[str, Any]:
     return dict(well_typed(content, TYPES_OF_CLIENT))
 
 
-def rewrite(context: Context, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Changes the settings as they are now; all else in them stays."""
-    path = config_path(context)
-    write_private(path, json.dumps(change(read_config(path)), indent="\t") + "\n")
-    if is_root():
-        os.chown(path, context.uid, context.gid)
+@check("docker_config", "Docker's config.json")
+def check_config(context: Context) -> Finding | None:
+    """Check config.json: with a broken one, every command of Docker's complains or fails."""
+    return check_file(config_path(context), TYPES_OF_CLIENT, "Docker can't read its settings and logins.")
 
 
-def look_for_config(context: Context) -> Finding | None:
-    """A file that is broken makes every command of Docker's complain, or fail."""
-    return look_at_settings(config_path(context), TYPES_OF_CLIENT, "Docker can't read its settings and logins.")
-
-
-def look_for_helpers(context: Context) -> Finding | None:
-    """A credential helper that isn't there makes every pull and build fail."""
+@check("docker_helpers", "credential helpers")
+def check_helpers(context: Context) -> Finding | None:
+    """Check that credential helpers are there: without one, every pull and build fails."""
     places = [*os.environ.get("PATH", "").split(os.pathsep), *MORE_PROGRAMS, str(context.user_home / ".local/bin")]
     missing = missing_helpers(config(context), os.pathsep.join(places))
     if not missing:
         return None
     path, named = config_path(context), ", ".join(missing)
-
-    def mend() -> str:
-        rewrite(context, lambda content: without_helpers(content, missing))
-        return f"{path} no longer names {named}."
-
     why = "Pulling and building images fails (error getting credentials)."
     programs = ", ".join(f"docker-credential-{name}" for name in missing)
     repair = f"Remove {named} from credsStore and credHelpers in {path}: gaiaflow-setup doctor --fix"
-    return wrong(f"{path} names {named}, but there is no program {programs}.", why, repair, mend)
+    automatic = Repair(f"{path} no longer names {named}.", {"path": str(path), "helpers": missing})
+    return wrong(f"{path} names {named}, but there is no program {programs}.", why, repair, automatic)
 
 
 # ---- Contexts
 
 
 def context_host(directory: Path, name: str) -> str:
-    """Where a context's engine is; empty when that isn't known."""
+    """Return where a context's engine is; empty when that isn't known."""
     digest = hashlib.sha256(name.encode()).hexdigest()
     try:
         content = json.loads((directory / "contexts/meta" / digest / "meta.json").read_text())
@@ -99,7 +85,7 @@ def context_host(directory: Path, name: str) -> str:
 
 
 def host_answers(host: str) -> bool:
-    """Whether an engine seems to be there."""
+    """Return whether an engine seems to be there."""
     address = urllib.parse.urlsplit(host)
     if address.scheme == "unix":
         return bool(answers(address.path))
@@ -110,21 +96,22 @@ def host_answers(host: str) -> bool:
 
 
 def is_elsewhere(context: Context, host: str) -> bool:
-    """Whether the engine that runs here is another one."""
+    """Return whether the engine that runs here is another one."""
     engine = context.engine
     if not host or engine.state not in ("up", "denied"):
         return False
     return not host.startswith("unix://") or os.path.realpath(host[7:]) != os.path.realpath(engine.socket)
 
 
-def look_for_context(context: Context) -> Finding | None:
-    """Docker's command line must talk to the engine that runs here."""
+@check("docker_context", "Docker context")
+def check_context(context: Context) -> Finding | None:
+    """Check that Docker's command line talks to the engine that runs here."""
     places = startup_lines(context)
     host = os.environ.get("DOCKER_HOST") if context.is_self else None
     # A session that nobody logged in to hasn't read what a shell reads.
     host = host or next(iter(places.values()), None)
     if host:
-        return look_at_variable(context, host, list(places))
+        return check_variable(context, host, list(places))
     content, directory = config(context), context.docker_directory
     stale = stale_context(content, directory)
     name = str(content.get("currentContext") or "default")
@@ -142,17 +129,13 @@ def look_for_context(context: Context) -> Finding | None:
 
 
 def dead_context(context: Context, message: str) -> Finding:
-    """What is said of a context that leads nowhere; the default one takes its place."""
-
-    def mend() -> str:
-        rewrite(context, without_context)
-        return "The default context is used again."
-
-    return wrong(message, "No command of Docker's reaches an engine.", "docker context use default", mend)
+    """Return what is said of a context that leads nowhere; the default one takes its place."""
+    automatic = Repair("The default context is used again.", {"path": str(config_path(context))})
+    return wrong(message, "No command of Docker's reaches an engine.", "docker context use default", automatic)
 
 
-def look_at_variable(context: Context, host: str, places: list[str]) -> Finding | None:
-    """DOCKER_HOST overrules every context."""
+def check_variable(context: Context, host: str, places: list[str]) -> Finding | None:
+    """Check DOCKER_HOST, which overrules every context."""
     if not is_elsewhere(context, host):
         return None
     there = "where an engine answers, too" if host_answers(host) else "where nobody answers"
@@ -163,7 +146,7 @@ def look_at_variable(context: Context, host: str, places: list[str]) -> Finding 
 
 
 def startup_lines(context: Context) -> dict[str, str]:
-    """Where the user's shells are told of DOCKER_HOST, each with what they are told."""
+    """Return where the user's shells are told of DOCKER_HOST, each with what they are told."""
     files = [context.path("etc/environment"), *sorted(context.path("etc/profile.d").glob("*.sh"))]
     found = {}
     for path in (*files, *(context.user_home / name for name in STARTUP_FILES)):
@@ -178,13 +161,14 @@ def startup_lines(context: Context) -> dict[str, str]:
 
 
 def is_loopback(proxy: object) -> bool:
-    """Whether a proxy's address is one that each container takes for itself."""
+    """Return whether a proxy's address is one that each container takes for itself."""
     address = str(proxy) if "//" in str(proxy) else f"//{proxy}"
     return bool(LOOPBACK.fullmatch(urllib.parse.urlsplit(address).hostname or ""))
 
 
-def look_for_proxy(context: Context) -> Finding | None:
-    """A proxy on loopback can't be reached from inside a container; the engine itself can use one that runs."""
+@check("docker_proxy", "proxies")
+def check_proxy(context: Context) -> Finding | None:
+    """Check proxies: a container can't reach one on loopback; the engine itself can, if it runs."""
     kept = config(context).get("proxies")
     for content in kept.values() if isinstance(kept, dict) else ():
         for name, proxy in content.items() if isinstance(content, dict) else ():
@@ -194,11 +178,11 @@ def look_for_proxy(context: Context) -> Finding | None:
                 repair = "Name the address at which containers see this machine (docker0's, mostly 172.17.0.1), "
                 repair += "and let the proxy listen there."
                 return wrong(message, why, repair)
-    return look_for_engine_proxy(context)
+    return check_engine_proxy(context)
 
 
-def look_for_engine_proxy(context: Context) -> Finding | None:
-    """The engine's own proxy may be on loopback, if it runs there."""
+def check_engine_proxy(context: Context) -> Finding | None:
+    """Check the engine's own proxy, which may be on loopback if it runs there."""
     kept = settings(context).get("proxies")
     for name, proxy in kept.items() if isinstance(kept, dict) else ():
         if name != "no-proxy" and is_loopback(proxy) and not proxy_answers(str(proxy)):
@@ -209,7 +193,7 @@ def look_for_engine_proxy(context: Context) -> Finding | None:
 
 
 def proxy_answers(proxy: str) -> bool:
-    """Whether somebody listens at a proxy's address."""
+    """Return whether somebody listens at a proxy's address."""
     address = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")
     try:
         return bool(port_answers(str(address.hostname), address.port or (443 if address.scheme == "https" else 80)))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.gaiaflow import read_whole
-from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, wrong
+from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, check, wrong
 from ansible.module_utils.gaiaflow_kubernetes import (
     Access,
     ApiError,
@@ -38,18 +38,19 @@ WITHOUT = "Tasks with GAIAFLOW_ENV=prod_local fail."
 DNS_PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns"
 
 
-def look_for_cluster(context: Context) -> Finding | None:
-    """A connection leads to a cluster that answers, takes pods, and finds names."""
+@check("cluster", "Kubernetes", CLUSTER_S)
+def check_cluster(context: Context) -> Finding | None:
+    """Check that connections lead to a cluster that answers, takes pods, and finds names."""
     for directory in context.instances():
         connection = directory / "config" / "cluster"
         kept = read_whole(connection / "cluster.json")
-        if kept and (finding := look_at_connection(context, directory.name, connection, kept)):
+        if kept and (finding := check_connection(context, directory.name, connection, kept)):
             return finding
     return None
 
 
-def look_at_connection(context: Context, instance: str, connection: Path, kept: dict[str, Any]) -> Finding | None:
-    """What is wrong with one instance's connection."""
+def check_connection(context: Context, instance: str, connection: Path, kept: dict[str, Any]) -> Finding | None:
+    """Return what is wrong with one instance's connection."""
     option = "" if instance == "default" else f" --instance {instance}"
     start, whose = START + option, f"Instance '{instance}' is connected with a cluster"
     try:
@@ -69,7 +70,7 @@ def look_at_connection(context: Context, instance: str, connection: Path, kept: 
 
 
 def inside(context: Context, access: Access, kept: dict[str, Any], start: str) -> Iterator[Finding]:
-    """What is wrong in a cluster that answers."""
+    """Yield what is wrong in a cluster that answers."""
     if abs(skew := clock_skew(access)) > MOST_SKEW_S:
         message = f"The clock of the cluster's node differs by {skew:.0f} s from this machine's, as after a sleep."
         yield wrong(message, "Certificates and tokens seem to be of another time.", "gaiaflow-setup cluster --restart")
@@ -92,7 +93,7 @@ def inside(context: Context, access: Access, kept: dict[str, Any], start: str) -
 
 
 def unreached(context: Context, kept: dict[str, Any], start: str) -> Iterator[Finding]:
-    """What keeps pods from MLflow and S3: no name, nobody who listens, or a firewall."""
+    """Yield what keeps pods from MLflow and S3: no name, nobody who listens, or a firewall."""
     for service in ("mlflow", "s3"):
         port = (kept.get("stack_at") or {}).get(service)
         verdict = reach(context, str(kept.get("profile")), int(port)) if port else REACHED
@@ -116,7 +117,7 @@ def unreached(context: Context, kept: dict[str, Any], start: str) -> Iterator[Fi
 
 
 def reach(context: Context, profile: str, port: int) -> int:
-    """How the node reaches a port of this machine; as if it did, where nobody can tell."""
+    """Return how the node reaches a port of this machine; as if it did, where nobody can tell."""
     engine = context.engine.client
     if engine is None:
         return REACHED
@@ -132,7 +133,7 @@ def reach(context: Context, profile: str, port: int) -> int:
 
 
 def local_experiments(kept: dict[str, Any]) -> Iterator[Finding]:
-    """Experiments whose artifacts are in a directory: a pod would write them to its own disk, and lose them."""
+    """Yield that experiments keep artifacts in a directory: a pod would write them to its own disk."""
     port = (kept.get("stack_at") or {}).get("mlflow")
     address = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=1000"
     try:
@@ -151,7 +152,7 @@ def local_experiments(kept: dict[str, Any]) -> Iterator[Finding]:
 
 
 def is_up(context: Context, profile: str) -> bool:
-    """Whether a profile's node runs."""
+    """Return whether a profile's node runs."""
     engine = context.engine.client
     try:
         return engine is not None and bool(engine.get(f"/containers/{profile}/json")["State"]["Running"])
@@ -160,7 +161,7 @@ def is_up(context: Context, profile: str) -> bool:
 
 
 def admin_of(context: Context, kept: dict[str, Any]) -> Access | None:
-    """How an administrator reaches the profile's cluster."""
+    """Return how an administrator reaches the profile's cluster."""
     try:
         access: Access = read_kubeconfig(context.home / "cluster" / "admin.kubeconfig", str(kept.get("profile")))
         return access
@@ -169,7 +170,7 @@ def admin_of(context: Context, kept: dict[str, Any]) -> Access | None:
 
 
 def finds_names(admin: Access) -> bool:
-    """Whether a pod of the cluster's DNS is ready."""
+    """Return whether a pod of the cluster's DNS is ready."""
     try:
         conditions = [one for pod in admin.get(DNS_PODS)["items"] for one in pod["status"].get("conditions", ())]
         return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
@@ -178,7 +179,7 @@ def finds_names(admin: Access) -> bool:
 
 
 def clock_skew(access: Access) -> float:
-    """Seconds by which the API server's clock is ahead; 0 where it doesn't tell."""
+    """Return the seconds by which the API server's clock is ahead; 0 where it doesn't tell."""
     try:
         said = access.time()
         return (email.utils.parsedate_to_datetime(said) - datetime.datetime.now(datetime.UTC)).total_seconds()
@@ -187,6 +188,6 @@ def clock_skew(access: Access) -> float:
 
 
 def swallowed_by_proxy(address: str) -> bool:
-    """Whether a client of this shell would ask a proxy for an address of the cluster's network."""
+    """Return whether a client of this shell would ask a proxy for an address of the cluster's network."""
     has_proxy = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
     return bool(address) and has_proxy and not urllib.request.proxy_bypass(address)

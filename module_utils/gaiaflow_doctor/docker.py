@@ -3,42 +3,49 @@
 from __future__ import annotations
 
 import grp
+import json
 import os
 import re
 import shutil
 import stat
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.gaiaflow_docker_config import TYPES_OF_ENGINE, read_config, well_typed, wrong_types
-from ansible.module_utils.gaiaflow_dockerd import NotStarted, start_dockerd
-from ansible.module_utils.gaiaflow_doctor.core import CannotMend, Context, Finding, run, unknown, wrong
+from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, Repair, check, unknown, wrong
 
 INSTALL = "gaiaflow-setup workstation"
 NOT_HERE = "Docker isn't installed"
 NOT_RUNNING = "the Docker engine doesn't answer"
 OLDEST = (20, 10)
-START_S = 20.0
+# Where resolvers on loopback keep the servers that they ask themselves; Docker reads the first one by itself.
+UPSTREAMS = (
+    "run/systemd/resolve/resolv.conf",
+    "run/NetworkManager/no-stub-resolv.conf",
+    "run/NetworkManager/resolv.conf",
+    "run/dnsmasq/resolv.conf",
+    "run/resolvconf/resolv.conf",
+)
+SYSTEMD_STUB = "127.0.0.53"
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def installed(context: Context) -> bool:
-    """Whether there is an engine on this machine, running or not."""
+    """Return whether there is an engine on this machine, running or not."""
     program = shutil.which("dockerd", path=PROGRAMS) if context.root == Path("/") else None
     return bool(program) or context.path("snap/docker").exists() or context.engine.state != "down"
 
 
 def silent(context: Context) -> Finding | None:
-    """Why nothing can be asked of the engine; None when it can."""
+    """Return why nothing can be asked of the engine; None when it can."""
     if context.engine.state == "up":
         return None
     return unknown(NOT_RUNNING if installed(context) else NOT_HERE)
 
 
 def settings(context: Context) -> dict[str, Any]:
-    """What daemon.json says; nothing where it can't be read."""
+    """Return what daemon.json says; nothing where it can't be read."""
     try:
         content: dict[str, Any] = read_config(context.path("etc/docker/daemon.json"))
     except (OSError, ValueError):
@@ -47,67 +54,40 @@ def settings(context: Context) -> dict[str, Any]:
 
 
 def group_name(context: Context) -> str:
-    """The group whose members may use the engine."""
+    """Return the group whose members may use the engine."""
     return str(settings(context).get("group") or "docker")
 
 
-# ---- Running
-
-
-def service_command(context: Context, verb: str) -> list[str]:
-    """How the engine is started or restarted here; nothing where no init does it."""
+def init_system(context: Context) -> str:
+    """Return what starts the engine here: C(systemd), C(sysv), or C(none)."""
     if context.path("run/systemd/system").is_dir():
-        return ["systemctl", verb, "docker"]
-    if context.path("etc/init.d/docker").exists():
-        return ["service", "docker", verb]
-    return []
+        return "systemd"
+    return "sysv" if context.path("etc/init.d/docker").exists() else "none"
 
 
-def start(context: Context, verb: str) -> str:
-    """Starts or restarts the engine, and waits until it answers."""
-    command = service_command(context, verb)
-    if not command:
-        start_without_init()
-    elif command[0] == "systemctl":
-        # Otherwise systemd refuses an engine that failed a few times. A unit that isn't loaded fits a pattern, too.
-        run("systemctl", "reset-failed", "docker.*")
-        run(*command)
-    else:
-        start_with_script(command)
-    deadline = time.monotonic() + START_S
-    while context.fresh().engine.state in ("down", "hangs"):
-        if time.monotonic() > deadline:
-            raise CannotMend(f"The engine doesn't answer after {START_S:.0f} s; its log says why.")
-        time.sleep(0.2)
-    return f"The Docker engine was {verb}ed."
+def engine_command(init: str, verb: str, otherwise: str) -> str:
+    """Return the command that starts or restarts the engine.
+
+    Args:
+        init: What starts it.
+        verb: C(start) or C(restart).
+        otherwise: The command where no init does it.
+    """
+    return {"systemd": f"systemctl {verb} docker", "sysv": f"service docker {verb}"}.get(init, otherwise)
 
 
-def start_with_script(command: list[str]) -> None:
-    """Starts the engine by its script, which raises limits first; a container or a small machine may forbid that."""
-    try:
-        run(*command)
-    except CannotMend:
-        start_without_init()
+# ---- Settings
 
 
-def start_without_init() -> None:
-    """Starts the engine where no init does."""
-    try:
-        start_dockerd()
-    except NotStarted as error:
-        raise CannotMend(f"dockerd does not start: {str(error)[-200:]}") from error
+@check("docker_settings", "Docker's daemon.json")
+def check_settings(context: Context) -> Finding | None:
+    """Check daemon.json: the engine doesn't start with a broken one."""
+    return check_file(context.path("etc/docker/daemon.json"), TYPES_OF_ENGINE, "The engine doesn't start with it.")
 
 
-def look_for_settings(context: Context) -> Finding | None:
-    """A daemon.json that is broken keeps the engine from starting."""
-    return look_at_settings(
-        context.path("etc/docker/daemon.json"), TYPES_OF_ENGINE, "The engine doesn't start with it."
-    )
-
-
-def look_at_settings(path: Path, types: Mapping[str, Any], why: str) -> Finding | None:
-    """What is wrong with a file of settings: it is none, no JSON object, or has something of another type in it."""
-    repair = f"Mend {path} with an editor: it was not touched."
+def check_file(path: Path, types: Mapping[str, Any], why: str) -> Finding | None:
+    """Return what is wrong with a file of settings: it is none, no JSON object, or has a wrong type in it."""
+    repair = f"Correct {path} with an editor: it was not touched."
     try:
         found = wrong_types(read_config(path), types)
     except IsADirectoryError:
@@ -119,24 +99,71 @@ def look_at_settings(path: Path, types: Mapping[str, Any], why: str) -> Finding 
     return wrong(f"In {path}, {'; '.join(found)}.", why, repair) if found else None
 
 
-def look_for_pid_file(context: Context) -> Finding | None:
-    """A pid file that a killed engine left keeps the next one from starting, once another process has the number."""
+# ---- Names
+
+
+def servers(context: Context, name: str) -> list[str]:
+    """Return the name servers that a resolv.conf names."""
+    return re.findall(r"^\s*nameserver\s+(\S+)", context.text(name), re.MULTILINE)
+
+
+def reachable(addresses: list[str]) -> list[str]:
+    """Return those that a container can reach, too."""
+    return [one for one in addresses if not one.startswith("127.") and one != "::1"]
+
+
+@check("docker_dns", "names in containers")
+def check_dns(context: Context) -> Finding | None:
+    """Check that containers reach a name server: one on loopback they don't."""
+    if not installed(context) and not context.path("etc/docker/daemon.json").exists():
+        return unknown(NOT_HERE, INSTALL)
+    own = servers(context, "etc/resolv.conf")
+    if not own or reachable(own) or settings(context).get("dns"):
+        return None
+    upstreams = {name: found for name in UPSTREAMS if (found := reachable(servers(context, name)))}
+    if own == [SYSTEMD_STUB] and UPSTREAMS[0] in upstreams:
+        return None
+    message = f"{context.path('etc/resolv.conf')} names only {', '.join(own)}, and daemon.json has no `dns`."
+    why = "Containers can't reach a name server on loopback, so they may not look up names."
+    path = context.path("etc/docker/daemon.json")
+    if not upstreams:
+        return wrong(message, why, f'Name a server that containers reach in {path}: {{"dns": ["ADDRESS"]}}')
+    found = next(iter(upstreams.values()))
+    repair = f"Add {json.dumps({'dns': found})} to {path} and restart Docker: gaiaflow-setup doctor --fix"
+    return wrong(message, why, repair, add_name_servers(context, path, found))
+
+
+def add_name_servers(context: Context, path: Path, addresses: list[str]) -> Repair | None:
+    """Return how daemon.json gets the name servers; None where it is broken, which is another check's finding."""
+    try:
+        read_config(path)
+    except (OSError, ValueError):
+        return None
+    restart = engine_command(init_system(context), "restart", "kill dockerd, dockerd")
+    done = f"{path} names {', '.join(addresses)} now; it holds after a restart of the engine ({restart})."
+    data = {"path": str(path), "exists": path.exists(), "addresses": addresses}
+    return Repair(done, data, needs_root=True)
+
+
+# ---- Running
+
+
+@check("docker_pid", "Docker's pid file")
+def check_pid_file(context: Context) -> Finding | None:
+    """Check for a killed engine's pid file: once another process has the number, no engine starts."""
     name = "var/run/docker.pid"
     pid = context.text(name)
     if not pid or context.text(f"proc/{pid}/comm") == "dockerd":
         return None
     path = context.path(name)
-
-    def mend() -> str:
-        path.unlink()
-        return f"{path} was removed."
-
     why = "An engine that was killed left it; the next one may refuse to start."
-    return wrong(f"{path} names process {pid}, which is no dockerd.", why, f"sudo rm {path}", mend, as_root=True)
+    automatic = Repair(f"{path} was removed.", {"path": str(path)}, needs_root=True)
+    return wrong(f"{path} names process {pid}, which is no dockerd.", why, f"sudo rm {path}", automatic)
 
 
-def look_for_daemon(context: Context) -> Finding | None:
-    """The engine must answer."""
+@check("docker_daemon", "Docker engine")
+def check_daemon(context: Context) -> Finding | None:
+    """Check that the engine answers."""
     state = context.engine.state
     if state in ("up", "denied"):
         return None
@@ -145,13 +172,17 @@ def look_for_daemon(context: Context) -> Finding | None:
     verb, message = (
         ("restart", "accepts connections, but doesn't answer") if state == "hangs" else ("start", "isn't running")
     )
-    command = " ".join(service_command(context, verb)) or "sh -c 'dockerd >>/var/log/docker.log 2>&1 &'"
+    init = init_system(context)
+    command = engine_command(init, verb, "sh -c 'dockerd >>/var/log/docker.log 2>&1 &'")
     why = "No container can be started, and Minikube neither."
-    return wrong(f"The Docker engine {message}.", why, f"sudo {command}", lambda: start(context, verb), as_root=True)
+    data = {"init": init, "state": f"{verb}ed", "socket": context.engine.sockets[0]}
+    automatic = Repair(f"The Docker engine was {verb}ed.", data, needs_root=True)
+    return wrong(f"The Docker engine {message}.", why, f"sudo {command}", automatic)
 
 
-def look_for_version(context: Context) -> Finding | None:
-    """The oldest engine that Minikube and BuildKit work with."""
+@check("docker_version", "Docker's version")
+def check_version(context: Context) -> Finding | None:
+    """Check that the engine is one that Minikube and BuildKit work with."""
     if nothing := silent(context):
         return nothing
     found = tuple(int(part) for part in re.findall(r"\d+", context.engine.version)[:2])
@@ -166,8 +197,9 @@ def look_for_version(context: Context) -> Finding | None:
 # ---- Who may use it
 
 
-def look_for_socket(context: Context) -> Finding | None:
-    """The socket is root's and the group's, and nobody else's: whoever can use it is root."""
+@check("docker_socket", "Docker's socket")
+def check_socket(context: Context) -> Finding | None:
+    """Check that the socket is root's and the group's, and nobody else's: whoever can use it is root."""
     path, group = context.path("var/run/docker.sock"), group_name(context)
     # Docker Desktop's is a link to a place that it looks after itself.
     if path.is_symlink() or not path.is_socket():
@@ -176,20 +208,15 @@ def look_for_socket(context: Context) -> Finding | None:
     mode, owner = stat.S_IMODE(state.st_mode), group_of(state.st_gid)
     if not mode & 0o007 and owner == group:
         return None
-
-    def mend() -> str:
-        run("groupadd", "--force", "--system", group)
-        os.chown(path, 0, grp.getgrnam(group).gr_gid)
-        path.chmod(0o660)
-        return f"{path} has mode 660 now, and belongs to root and the group {group}."
-
     why = "Everybody on this machine is root by it." if mode & 0o007 else f"Members of the group {group} can't use it."
     repair = f"sudo chgrp {group} {path} && sudo chmod 660 {path}"
-    return wrong(f"{path} has mode {mode:o} and the group {owner}.", why, repair, mend, as_root=True)
+    done = f"{path} has mode 660 now, and belongs to root and the group {group}."
+    automatic = Repair(done, {"path": str(path), "group": group}, needs_root=True)
+    return wrong(f"{path} has mode {mode:o} and the group {owner}.", why, repair, automatic)
 
 
 def group_of(gid: int) -> str:
-    """A group's name, or its number where it has none."""
+    """Return a group's name, or its number where it has none."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
@@ -197,15 +224,16 @@ def group_of(gid: int) -> str:
 
 
 def is_member(context: Context, group: str) -> bool:
-    """Whether the user is in the group, from the next login on at the latest."""
+    """Return whether the user is in the group, from the next login on at the latest."""
     try:
         return grp.getgrnam(group).gr_gid in os.getgrouplist(context.user, context.gid)
     except KeyError:
         return False
 
 
-def look_for_group(context: Context) -> Finding | None:
-    """The user may use the engine by the group, and by nothing else."""
+@check("docker_group", "Docker's group")
+def check_group(context: Context) -> Finding | None:
+    """Check that the user may use the engine by the group, and by nothing else."""
     if not installed(context):
         return unknown(NOT_HERE)
     is_system = context.engine.state == "down" or context.engine.socket == context.engine.sockets[0]
@@ -214,19 +242,15 @@ def look_for_group(context: Context) -> Finding | None:
     group = group_name(context)
     if is_member(context, group):
         return old_session(context, group)
-
-    def mend() -> str:
-        run("groupadd", "--force", "--system", group)
-        run("usermod", "--append", "--groups", group, context.user)
-        return f"{context.user} joined the group {group}: log in again, or run `newgrp {group}`."
-
     message = f"{context.user} is not in the group {group}."
     why = "Docker refuses: permission denied at its socket."
-    return wrong(message, why, f"sudo usermod -aG {group} {context.user}", mend, as_root=True)
+    done = f"{context.user} joined the group {group}: log in again, or run `newgrp {group}`."
+    automatic = Repair(done, {"user": context.user, "group": group}, needs_root=True)
+    return wrong(message, why, f"sudo usermod -aG {group} {context.user}", automatic)
 
 
 def old_session(context: Context, group: str) -> Finding | None:
-    """A session that is older than the membership doesn't have it."""
+    """Return that this session is older than the membership, if it is: it doesn't have it."""
     if not context.is_self or context.engine.state != "denied" or grp.getgrnam(group).gr_gid in os.getgroups():
         return None
     message = f"{context.user} is in the group {group}, but this session began before that."

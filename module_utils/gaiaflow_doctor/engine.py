@@ -28,7 +28,7 @@ class FoundEngine:
 
     @property
     def state(self) -> str:
-        """C(up), C(denied) (it answers, but not to this user), C(hangs) or C(down)."""
+        """Return C(up), C(denied) (it answers, but not to this user), C(hangs) or C(down)."""
         with self._lock:
             if not self._state:
                 self._find()
@@ -36,12 +36,12 @@ class FoundEngine:
 
     @property
     def version(self) -> str:
-        """Its version; empty unless it is up."""
+        """Return its version; empty unless it is up."""
         return str(self._version.get("Version", "")) if self.state == "up" else ""
 
     @property
     def client(self) -> Engine | None:
-        """What to ask it by; None unless it is up."""
+        """Return what to ask it by; None unless it is up."""
         return Engine(self.socket, ANSWER_S) if self.state == "up" else None
 
     def _find(self) -> None:
@@ -66,7 +66,7 @@ class FoundEngine:
 
 
 def answers(path: str) -> bool:
-    """Whether an engine answers at the socket, if only to say no.
+    """Return whether an engine answers at the socket, if only to say no.
 
     Args:
         path: The socket.

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ansible.module_utils.gaiaflow import INSTANCE_VARIABLE
 from ansible.module_utils.gaiaflow_container import UNPRIVILEGED, published_ports
-from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, plural, run, unknown, wrong
+from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, Repair, check, plural, unknown, wrong
 from ansible.module_utils.gaiaflow_machine import existing, is_wsl, memory_mb
 
 OLDEST_KERNEL = (4, 19)
@@ -33,11 +33,14 @@ SKEW_S = 60
 ANSWER_S = 2.0
 WALK_S = 2.5
 SHOWN = 3
+CONTAINER_USER = UNPRIVILEGED.partition(":")[0]
+# PostgreSQL refuses to run as root, so root's stack has it run as somebody else, as its containers do.
+POSTGRES_OF_ROOT = ["-path", "*/data/postgres", "-prune", "-o", "!", "-uid", CONTAINER_USER]
 LISTENING = "0A"
 
 
 def port_answers(host: str, port: int) -> bool:
-    """Whether somebody accepts connections there."""
+    """Return whether somebody accepts connections there."""
     try:
         with socket.create_connection((host, port), timeout=ANSWER_S):
             return True
@@ -48,8 +51,9 @@ def port_answers(host: str, port: int) -> bool:
 # ---- Size
 
 
-def look_for_kernel(context: Context) -> Finding | None:
-    """The oldest kernel that current engines and Kubernetes support."""
+@check("kernel", "kernel")
+def check_kernel(context: Context) -> Finding | None:
+    """Check that the kernel is one that current engines and Kubernetes support."""
     release = context.text("proc/sys/kernel/osrelease")
     if not release:
         return unknown("the kernel's version isn't known")
@@ -60,8 +64,9 @@ def look_for_kernel(context: Context) -> Finding | None:
     return wrong(f"The kernel is {release}.", f"Docker and Kubernetes are tested with {needed} and later.", repair)
 
 
-def look_for_memory(context: Context) -> Finding | None:
-    """The machine's memory, or the container's limit."""
+@check("memory", "memory")
+def check_memory(context: Context) -> Finding | None:
+    """Check that the machine's memory, or the container's limit, is enough."""
     total = memory_mb(context.root)
     if total is None:
         return unknown("the amount of memory isn't known")
@@ -74,8 +79,9 @@ def look_for_memory(context: Context) -> Finding | None:
     return wrong(f"There are {total} MB of memory; {context.memory_mb} are needed.", why, repair)
 
 
-def look_for_disk(context: Context) -> Finding | None:
-    """Room for the stack, and for Docker's images."""
+@check("disk", "disk")
+def check_disk(context: Context) -> Finding | None:
+    """Check that there is room for the stack, and for Docker's images."""
     is_there = any((context.home / "environments").glob("*/.complete"))
     places = [(context.home, min(context.disk_mb, DISK_OF_A_STACK_MB) if is_there else context.disk_mb)]
     if engine := context.engine.client:
@@ -89,7 +95,7 @@ def look_for_disk(context: Context) -> Finding | None:
 
 
 def full(context: Context, place: Path, free: int, needed: int) -> Finding:
-    """What is said of a disk with too little room."""
+    """Return what is said of a disk with too little room."""
     repair = "See what can go: docker system df, then docker system prune"
     if place == context.home:
         repair = f"See what can go: du -sh {place}/*; {place}/cache always can."
@@ -100,8 +106,9 @@ def full(context: Context, place: Path, free: int, needed: int) -> Finding:
 # ---- inotify
 
 
-def look_for_inotify(context: Context) -> Finding | None:
-    """How many files and directories may be watched."""
+@check("inotify", "inotify limits")
+def check_inotify(context: Context) -> Finding | None:
+    """Check that enough files and directories may be watched."""
     current = {name: context.text(f"proc/sys/fs/inotify/{name}") for name in INOTIFY}
     low = {
         name: int(value) for name, value in current.items() if value.isdigit() and int(value) < context.inotify[name]
@@ -114,27 +121,17 @@ def look_for_inotify(context: Context) -> Finding | None:
     )
     why = "Programs that watch files fail: too many open files, no space left on device."
     settings = " ".join(f"fs.inotify.{name}={value}" for name, value in wanted.items())
-    return wrong(message, why, f"sudo sysctl -w {settings}", lambda: raise_inotify(context, wanted), as_root=True)
-
-
-def raise_inotify(context: Context, wanted: dict[str, int]) -> str:
-    """Raises the limits, now and for every start of the machine; those that the file holds already stay in it."""
     path = context.path(SYSCTL_FILE)
-    kept = dict(re.findall(r"^fs\.inotify\.(\w+)\s*=\s*(\d+)", context.text(SYSCTL_FILE), re.MULTILINE))
-    lines = [f"fs.inotify.{name} = {value}" for name, value in {**kept, **wanted}.items()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(["# Written by gaiaflow-setup doctor --fix.", *lines, ""]))
-    path.chmod(0o644)
-    for name, value in wanted.items():
-        context.path(f"proc/sys/fs/inotify/{name}").write_text(str(value))
-    return f"{path} was written and applied."
+    data = {"path": str(path), "limits": {f"fs.inotify.{name}": value for name, value in wanted.items()}}
+    automatic = Repair(f"{path} was written and applied.", data, needs_root=True)
+    return wrong(message, why, f"sudo sysctl -w {settings}", automatic)
 
 
 # ---- Clock
 
 
 def package_index() -> str:
-    """The package index that this machine is set up for; empty where it is left to pip's default."""
+    """Return the package index that this machine is set up for; empty where it is left to pip's default."""
     from ansible.module_utils.gaiaflow_package_sources import Unreadable, default_index, pip_settings
     from ansible.module_utils.gaiaflow_shell import user_environment
 
@@ -147,7 +144,7 @@ def package_index() -> str:
 
 
 def server_time(url: str) -> float | None:
-    """What time a server says it is; None when it says nothing."""
+    """Return what time a server says it is; None when it says nothing."""
     address = urllib.parse.urlsplit(url)
     # Without the user and password that the address may hold: the certificate is not checked, as a wrong clock makes
     # every certificate look wrong, and only the time is asked for.
@@ -164,8 +161,9 @@ def server_time(url: str) -> float | None:
     return email.utils.parsedate_to_datetime(said).timestamp() if said else None
 
 
-def look_for_clock(context: Context) -> Finding | None:
-    """The clock, against the package index's."""
+@check("clock", "clock")
+def check_clock(context: Context) -> Finding | None:
+    """Compare the clock with the package index's."""
     try:
         url = package_index()
     except ImportError:
@@ -181,20 +179,72 @@ def look_for_clock(context: Context) -> Finding | None:
     message = f"The clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the package index's."
     why = "Certificates and signed requests to S3 are refused, and schedules run at the wrong time."
     command = ["hwclock", "--hctosys"] if is_wsl(context.root) else ["timedatectl", "set-ntp", "true"]
+    automatic = Repair("The clock was set.", {"command": command}, needs_root=True)
+    return wrong(message, why, f"sudo {' '.join(command)}", automatic)
 
-    def mend() -> str:
-        run(*command)
-        time.sleep(ANSWER_S)
-        return "The clock was set."
 
-    return wrong(message, why, f"sudo {' '.join(command)}", mend, as_root=True)
+# ---- Owners
+
+
+def owned_trees(context: Context) -> list[Path]:
+    """Return what must be the user's: the stack, its projects, and the settings of Docker, kubectl and Minikube."""
+    projects = [Path(record["project"]) for record in context.instances().values() if record.get("project")]
+    settings = [context.user_home / name for name in (".docker", ".kube", ".minikube")]
+    return [path for path in dict.fromkeys([context.home, *projects, *settings]) if os.path.lexists(path)]
+
+
+def foreign_files(context: Context) -> Iterator[Path]:
+    """Yield what isn't the user's, as far as there is time to look."""
+    deadline = time.monotonic() + WALK_S
+    uid = context.uid
+    # The containers of root's stack run as somebody else.
+    owners = {uid, *([int(CONTAINER_USER)] if uid == 0 else [])}
+    for tree in owned_trees(context):
+        if tree.lstat().st_uid != uid:
+            yield tree
+        for directory, folders, files, descriptor in os.fwalk(tree):
+            if time.monotonic() > deadline:
+                return
+            if uid == 0 and Path(directory).name == "data":
+                # PostgreSQL refuses to run as root, so root's stack has it run as somebody else.
+                folders[:] = [name for name in folders if name != "postgres"]
+            for name in (*folders, *files):
+                with contextlib.suppress(FileNotFoundError):
+                    if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid not in owners:
+                        yield Path(directory, name)
+
+
+@check("owners", "owners of files")
+def check_owners(context: Context) -> Finding | None:
+    """Check that no files are somebody else's, as after sudo."""
+    found = list(foreign_files(context))
+    if not found:
+        return None
+    shown = ", ".join(map(str, found[:SHOWN])) + (", ..." if len(found) > SHOWN else "")
+    message = f"{plural(len(found), 'file')} of {context.user} belong to somebody else: {shown}."
+    why = "They can't be written: typical after a command was run with sudo that shouldn't have been."
+    trees = [str(tree) for tree in owned_trees(context) if any(tree in (one, *one.parents) for one in found)]
+    command = chown_command(context, trees)
+    automatic = Repair(
+        f"{plural(len(found), 'file')} belong to {context.user} again.", {"command": command}, needs_root=True
+    )
+    return wrong(message, why, f"sudo {shlex.join(command)}", automatic)
+
+
+def chown_command(context: Context, trees: list[str]) -> list[str]:
+    """Return the command that gives the user what is somebody else's in these trees, and touches nothing else.
+
+    -execdir runs chown in each file's own directory: the user can't put a link in the place of a directory above it.
+    """
+    kept = POSTGRES_OF_ROOT if context.uid == 0 else []
+    return ["find", *trees, *kept, "!", "-user", context.user, "-execdir", "chown", "-h", f"{context.user}:", "{}", "+"]
 
 
 # ---- Ports
 
 
 def listeners() -> dict[int, str]:
-    """The TCP ports in use on this machine, each with its socket's number."""
+    """Return the TCP ports in use on this machine, each with its socket's number."""
     found: dict[int, str] = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError):
@@ -206,7 +256,7 @@ def listeners() -> dict[int, str]:
 
 
 def holders(sockets: set[str]) -> dict[str, Path]:
-    """The processes (their directories in /proc) that hold these sockets, as far as this user may see them."""
+    """Return the processes (their directories in /proc) that hold these sockets, as far as this user may see them."""
     links = {f"socket:[{number}]": number for number in sockets}
     found: dict[str, Path] = {}
     for process in Path("/proc").glob("[0-9]*"):
@@ -220,7 +270,7 @@ def holders(sockets: set[str]) -> dict[str, Path]:
 
 
 def instance_of(process: Path) -> str:
-    """The instance's directory that a process carries as its mark; empty for other programs."""
+    """Return the instance's directory that a process carries as its mark; empty for other programs."""
     with contextlib.suppress(OSError):
         for line in (process / "environ").read_bytes().split(b"\0"):
             name, _, value = line.partition(b"=")
@@ -230,7 +280,7 @@ def instance_of(process: Path) -> str:
 
 
 def wanted_ports(context: Context) -> Iterator[tuple[int, str]]:
-    """The ports that the stack wants, and for what: those of its instances, and of one that is yet to be made."""
+    """Yield the ports that the stack wants, and for what: of its instances, and of one that is yet to be made."""
     instances = {directory.name: record.get("ports", {}) for directory, record in context.instances().items()}
     for instance, ports in {"default": {}, **instances}.items():
         for name, default in context.ports.items():
@@ -239,8 +289,9 @@ def wanted_ports(context: Context) -> Iterator[tuple[int, str]]:
                 yield int(port), name if instance == "default" else f"{name} of instance {instance}"
 
 
-def look_for_ports(context: Context) -> Finding | None:
-    """Nobody but the stack itself uses the ports that it wants."""
+@check("ports", "ports")
+def check_ports(context: Context) -> Finding | None:
+    """Check that nobody but the stack itself uses the ports that it wants."""
     in_use = listeners()
     wanted = {port: name for port, name in wanted_ports(context) if port in in_use}
     processes = holders({in_use[port] for port in wanted})
@@ -261,67 +312,9 @@ def look_for_ports(context: Context) -> Finding | None:
 
 
 def describe(process: Path | None) -> str:
-    """A process as messages name it."""
+    """Return a process as messages name it."""
     if process is None:
         return "a process of another user"
     with contextlib.suppress(OSError):
         return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
     return f"pid {process.name}"
-
-
-# ---- Owners
-
-
-def owned_trees(context: Context) -> list[Path]:
-    """What must be the user's: the stack, its projects, and the settings of Docker, kubectl and Minikube."""
-    projects = [Path(record["project"]) for record in context.instances().values() if record.get("project")]
-    settings = [context.user_home / name for name in (".docker", ".kube", ".minikube")]
-    return [path for path in dict.fromkeys([context.home, *projects, *settings]) if os.path.lexists(path)]
-
-
-def strangers(context: Context, deadline: float) -> Iterator[tuple[Path, str, int]]:
-    """What isn't the user's, each with its name and the descriptor of its directory: a name can't be swapped there."""
-    uid = context.uid
-    # The containers of root's stack run as somebody else.
-    owners = {uid, *([int(UNPRIVILEGED.partition(":")[0])] if uid == 0 else [])}
-    for tree in owned_trees(context):
-        parent = os.open(tree.parent, os.O_PATH)
-        try:
-            if os.stat(tree.name, dir_fd=parent, follow_symlinks=False).st_uid != uid:
-                yield tree, tree.name, parent
-        finally:
-            os.close(parent)
-        for directory, folders, files, descriptor in os.fwalk(tree):
-            if time.monotonic() > deadline:
-                return
-            if uid == 0 and Path(directory).name == "data":
-                # PostgreSQL refuses to run as root, so root's stack has it run as somebody else.
-                folders[:] = [name for name in folders if name != "postgres"]
-            for name in (*folders, *files):
-                with contextlib.suppress(FileNotFoundError):
-                    if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid not in owners:
-                        yield Path(directory, name), name, descriptor
-
-
-def look_for_owners(context: Context) -> Finding | None:
-    """Files that are somebody else's, as after sudo."""
-    found = [path for path, _, _ in strangers(context, time.monotonic() + WALK_S)]
-    if not found:
-        return None
-    shown = ", ".join(map(str, found[:SHOWN])) + (", ..." if len(found) > SHOWN else "")
-    message = f"{plural(len(found), 'file')} of {context.user} belong to somebody else: {shown}."
-    trees = [
-        shlex.quote(str(tree)) for tree in owned_trees(context) if any(tree in (one, *one.parents) for one in found)
-    ]
-    why = "They can't be written: typical after a command was run with sudo that shouldn't have been."
-    repair = f"sudo find {' '.join(trees)} ! -user {context.user} -exec chown -h {context.user}: {{}} +"
-    return wrong(message, why, repair, lambda: give_back(context), as_root=True)
-
-
-def give_back(context: Context) -> str:
-    """Gives the user what is somebody else's, and touches nothing else."""
-    count = 0
-    for _, name, descriptor in strangers(context, float("inf")):
-        os.chown(name, context.uid, context.gid, dir_fd=descriptor, follow_symlinks=False)
-        count += 1
-    return f"{plural(count, 'file')} belong to {context.user} again."

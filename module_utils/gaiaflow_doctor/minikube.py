@@ -9,15 +9,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, run, unknown, wrong
+from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, Repair, check, unknown, wrong
 
 STATUS_S = 4.0
-START_S = 900.0
 PARTS = {"Host": "its container", "Kubelet": "the kubelet", "APIServer": "the API server"}
 
 
-def look_for_minikube(context: Context) -> Finding | None:
-    """A profile works as a whole, is stopped as a whole, or is broken."""
+@check("minikube", "Minikube profile")
+def check_minikube(context: Context) -> Finding | None:
+    """Check that a profile works as a whole, or is stopped as a whole."""
     program, profile = shutil.which("minikube"), context.minikube_profile
     if not program:
         return unknown("Minikube isn't installed")
@@ -40,13 +40,13 @@ def look_for_minikube(context: Context) -> Finding | None:
 
 
 def minikube_home(context: Context) -> Path:
-    """Where Minikube keeps its profiles."""
+    """Return where Minikube keeps its profiles."""
     home = Path(os.environ.get("MINIKUBE_HOME") or context.user_home)
     return home if home.name == ".minikube" else home / ".minikube"
 
 
 def ask(program: str, profile: str, own: Path) -> dict[str, Any]:
-    """What Minikube says of the profile; its exit code tells the same once more."""
+    """Return what Minikube says of the profile; its exit code tells the same once more."""
     command = [program, "status", "-p", profile, "-o", "json"]
     environment = {**os.environ, "KUBECONFIG": str(own)} if own.exists() else None
     done = subprocess.run(
@@ -67,7 +67,7 @@ def ask(program: str, profile: str, own: Path) -> dict[str, Any]:
 
 
 def judge(program: str, profile: str, status: dict[str, Any]) -> Finding | None:
-    """What is said of the states of the profile's parts."""
+    """Return what is said of the states of the profile's parts."""
     states = {part: str(status.get(part, "unknown")) for part in PARTS}
     if "Nonexistent" in states.values():
         return half_made(program, profile, "has no container")
@@ -76,25 +76,20 @@ def judge(program: str, profile: str, status: dict[str, Any]) -> Finding | None:
     down = [f"{PARTS[part]} is {state.lower()}" for part, state in states.items() if state not in ("Running", "Paused")]
     if down:
         message = f"Minikube's profile {profile} doesn't work: {', '.join(down)}."
-        return to_mend(message, "No pod can run.", [program, "start", "-p", profile])
+        return repaired_by([program, "start", "-p", profile], message, "No pod can run.")
     if status.get("Kubeconfig") == "Misconfigured":
         message = f"kubectl's settings lead to another place than Minikube's profile {profile}."
-        return to_mend(message, "kubectl doesn't reach the cluster.", [program, "update-context", "-p", profile])
+        return repaired_by([program, "update-context", "-p", profile], message, "kubectl doesn't reach the cluster.")
     return None
 
 
 def half_made(program: str, profile: str, lack: str) -> Finding:
-    """What is said of a profile whose making, or whose removal, was interrupted."""
+    """Return what is said of a profile whose making, or whose removal, was interrupted."""
     message = f"Minikube's profile {profile} {lack}: its making or its removal was interrupted."
-    return to_mend(message, "`minikube start` may go on failing with it.", [program, "delete", "-p", profile])
+    return repaired_by([program, "delete", "-p", profile], message, "`minikube start` may go on failing with it.")
 
 
-def to_mend(message: str, why: str, command: list[str]) -> Finding:
-    """A finding that one command of Minikube's mends."""
-
-    def mend() -> str:
-        run(*command, seconds=START_S)
-        return f"`{shown}` was run."
-
+def repaired_by(command: list[str], message: str, why: str) -> Finding:
+    """Return a finding that one command of Minikube's repairs."""
     shown = " ".join([Path(command[0]).name, *command[1:]])
-    return wrong(message, why, shown, mend)
+    return wrong(message, why, shown, Repair(f"`{shown}` was run.", {"command": command}))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.gaiaflow import read_json
-from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, is_root, unknown, wrong
+from ansible.module_utils.gaiaflow_doctor.core import Context, Finding, check, is_root, unknown, wrong
 from ansible.module_utils.gaiaflow_health import Patience
 
 ANSWER_S = 10
@@ -63,7 +63,7 @@ class Airflow:
         self.headers["Authorization"] = f"Bearer {answer['access_token']}"
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """What a request gives, past any proxy.
+        """Return what a request gives, past any proxy.
 
         Raises:
             OSError: Airflow doesn't answer, or with an error.
@@ -76,7 +76,7 @@ class Airflow:
         return json.loads(text) if text else None
 
     def state(self, path: str) -> Any:
-        """What there is at a path of the API; None where there is nothing yet."""
+        """Return what there is at a path of the API; None where there is nothing yet."""
         try:
             return self.ask("GET", f"/api/v2/{path}")
         except urllib.error.HTTPError as error:
@@ -85,8 +85,9 @@ class Airflow:
             raise
 
 
-def look_for_tasks(context: Context) -> Finding | None:
-    """A task must run in each stack whose Airflow is up."""
+@check("tasks", "Airflow's tasks", TASKS_S)
+def check_tasks(context: Context) -> Finding | None:
+    """Check that a task runs in each stack whose Airflow is up."""
     running = 0
     for directory, record in context.instances().items():
         try:
@@ -103,7 +104,7 @@ def look_for_tasks(context: Context) -> Finding | None:
 
 
 def run_one(context: Context, airflow: Airflow, directory: Path, record: dict[str, Any]) -> Finding | None:
-    """Runs a task in an instance; what goes wrong is the finding."""
+    """Run a task in an instance; what goes wrong is the finding."""
     dags = Path(record.get("project") or directory / "workspace") / "dags"
     if not dags.is_dir():
         return said(directory, f"There is no directory {dags}, where Airflow looks for DAGs")
@@ -124,13 +125,13 @@ def run_one(context: Context, airflow: Airflow, directory: Path, record: dict[st
 
 
 def end_state(airflow: Airflow, path: str) -> str | None:
-    """The state of a run that has ended."""
+    """Return the state of a run that has ended."""
     state = (airflow.state(path) or {}).get("state")
     return state if state in {"success", "failed"} else None
 
 
 def last_error(airflow: Airflow, path: str) -> str:
-    """What a task's own log says last of its errors; nothing where it never began."""
+    """Return what a task's own log says last of its errors; nothing where it never began."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         lines = airflow.ask("GET", f"/api/v2/{path}/taskInstances/succeed/logs/1")["content"]
         errors = [line for line in lines if isinstance(line, dict) and line.get("level") in ("error", "critical")]
@@ -141,7 +142,7 @@ def last_error(airflow: Airflow, path: str) -> str:
 
 
 def import_errors(airflow: Airflow, directory: Path) -> Finding | None:
-    """DAG files that Airflow can't read."""
+    """Return the finding of DAG files that Airflow can't read."""
     errors = airflow.ask("GET", "/api/v2/importErrors")["import_errors"]
     if not errors:
         return None
@@ -149,12 +150,12 @@ def import_errors(airflow: Airflow, directory: Path) -> Finding | None:
     more = f" and {len(errors) - 3} more" if len(errors) > 3 else ""
     message = f"In the instance {directory.name}, tasks run, but Airflow can't read {named}{more}."
     return wrong(
-        message, "The DAGs in it don't run, or as they were before.", "Mend the file; it is read again at once."
+        message, "The DAGs in it don't run, or as they were before.", "Correct the file; it is read again at once."
     )
 
 
 def said(directory: Path, message: str, program: str = "") -> Finding:
-    """The finding, with what the program's log said last that looks like the reason."""
+    """Return the finding, with what the program's log said last that looks like the reason."""
     end = log_end(directory / "logs" / f"{program}.log") if program else ""
     repair = f"gaiaflow-setup mlops --restart --service airflow --instance {directory.name}"
     if program:
@@ -163,7 +164,7 @@ def said(directory: Path, message: str, program: str = "") -> Finding:
 
 
 def log_end(path: Path) -> str:
-    """The last line of a log that tells an error, an exception if there is one."""
+    """Return the last line of a log that tells an error, an exception if there is one."""
     with contextlib.suppress(OSError):
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 65536))
@@ -175,7 +176,7 @@ def log_end(path: Path) -> str:
 
 
 def wait(condition: Callable[[], Any], seconds: float) -> Any:
-    """What the condition gives once it gives something; None when it is too late."""
+    """Return what the condition gives once it gives something; None when it is too late."""
     patience = Patience(seconds)
     while not (found := condition()):
         if patience.ended():
@@ -186,7 +187,7 @@ def wait(condition: Callable[[], Any], seconds: float) -> Any:
 
 @contextlib.contextmanager
 def temporary_dag(context: Context, airflow: Airflow, directory: Path, dags: Path) -> Iterator[str]:
-    """A DAG with one task, which is gone afterwards with all that it has left."""
+    """Give a DAG with one task, which is gone afterwards with all that it has left."""
     for left in dags.glob(f"{PREFIX}*.py"):
         if time.time() - left.stat().st_mtime > STALE_S:
             remove(airflow, directory, left)
@@ -202,7 +203,7 @@ def temporary_dag(context: Context, airflow: Airflow, directory: Path, dags: Pat
 
 
 def remove(airflow: Airflow, directory: Path, file: Path) -> None:
-    """Removes the DAG's file, what Airflow keeps of it, and its logs."""
+    """Remove the DAG's file, what Airflow keeps of it, and its logs."""
     file.unlink(missing_ok=True)
     for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
         compiled.unlink(missing_ok=True)

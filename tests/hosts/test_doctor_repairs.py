@@ -1,6 +1,7 @@
 """The doctor on a real host with a Docker engine: each trouble is made there, found, repaired, and well afterwards.
 
-What needs no engine is proven in tests/unit/test_doctor.py. The tests run in their order, as alice, who has sudo.
+What needs no engine is proven in tests/integration/test_doctor_role.py. The tests run in their order, as alice, who has
+sudo.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def findings(host: Host, *arguments: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def is_mended(host: Host, *checks: str, only: bool = True, arguments: tuple[str, ...] = ()) -> None:
+def is_repaired(host: Host, *checks: str, only: bool = True, arguments: tuple[str, ...] = ()) -> None:
     """The troubles must be found, repaired, and well from then on; a look alone must change nothing."""
     for _ in range(2):
         found = findings(host, *arguments)
@@ -58,7 +59,7 @@ def is_mended(host: Host, *checks: str, only: bool = True, arguments: tuple[str,
 
 def test_a_user_who_may_not_use_docker_joins_its_group(host: Host) -> None:
     assert host.run("docker version", USER).returncode
-    is_mended(host, "docker_group")
+    is_repaired(host, "docker_group")
     host.run("docker version", USER, check=True)
 
 
@@ -70,29 +71,31 @@ def test_all_is_well_on_a_host_that_is(host: Host) -> None:
 
 
 def test_an_engine_that_does_not_run_is_started(host: Host) -> None:
-    host.run("systemctl stop docker.socket docker.service", check=True)
-    is_mended(host, "docker_daemon")
+    host.run("systemctl stop docker.socket docker.service && systemctl disable docker.service", check=True)
+    is_repaired(host, "docker_daemon")
     host.run("docker version", USER, check=True)
+    assert host.run("systemctl is-enabled docker.service").stdout == "disabled\n", "a user's choice is kept"
+    host.run("systemctl enable docker.service", check=True)
 
 
 def test_an_engine_that_hangs_is_restarted(host: Host) -> None:
     host.run("pkill -STOP dockerd", check=True)
-    is_mended(host, "docker_daemon")
+    is_repaired(host, "docker_daemon")
     host.run("docker version", USER, check=True)
 
 
 def test_a_pid_file_that_names_another_process(host: Host) -> None:
     host.run("systemctl stop docker.socket docker.service && echo 1 >/var/run/docker.pid", check=True)
-    is_mended(host, "docker_pid", "docker_daemon")
+    is_repaired(host, "docker_pid", "docker_daemon")
     host.run("docker version", USER, check=True)
 
 
 def test_a_socket_for_everybody(host: Host) -> None:
     host.run(f"chmod 666 {SOCKET}", check=True)
-    is_mended(host, "docker_socket")
+    is_repaired(host, "docker_socket")
     assert host.run(f"stat -L -c '%a %U %G' {SOCKET}").stdout == "660 root docker\n"
     host.run(f"chmod 666 {SOCKET} && gpasswd -d {USER} docker && chgrp root {SOCKET}", check=True)
-    is_mended(host, "docker_socket", "docker_group")
+    is_repaired(host, "docker_socket", "docker_group")
     host.run("docker version", USER, check=True)
 
 
@@ -118,13 +121,13 @@ def inotify(host: Host) -> Iterator[int]:
 
 
 def test_inotify_limits(host: Host, inotify: int) -> None:
-    is_mended(host, "inotify", arguments=("-e", f"doctor_inotify_instances={inotify + 1}"))
+    is_repaired(host, "inotify", arguments=("-e", f"doctor_inotify_instances={inotify + 1}"))
     assert "max_user_instances" in host.run("cat /etc/sysctl.d/60-gaiaflow.conf", check=True).stdout
 
 
 def test_files_that_sudo_left(host: Host) -> None:
     host.run(f"mkdir -p {HOME}/cache /home/{USER}/.docker && echo '{{}}' >/home/{USER}/.docker/config.json", check=True)
-    is_mended(host, "owners")
+    is_repaired(host, "owners")
     assert not host.run(f"find {HOME} /home/{USER}/.docker ! -user {USER}").stdout
 
 
@@ -133,7 +136,7 @@ def test_a_context_whose_engine_is_gone(host: Host) -> None:
         "docker context create gone --docker host=unix:///run/gone.sock && docker context use gone", USER, check=True
     )
     assert host.run("docker version", USER).returncode
-    is_mended(host, "docker_context")
+    is_repaired(host, "docker_context")
     host.run("docker version", USER, check=True)
 
 
@@ -170,10 +173,20 @@ def test_containers_and_networks_of_instances_that_are_gone(host: Host) -> None:
     for place in (f"{HOME}/instances/gone", f"{HOME}/instances/here", "/home/other/instances/gone"):
         label = f"--label {LABEL}={place}"
         host.run(f"docker create {label} empty:1 /bin/true && docker network create {label} n$RANDOM", USER, check=True)
-    is_mended(host, "docker_leftovers")
+    is_repaired(host, "docker_leftovers")
     for kind in ("ps -a", "network ls"):
         left = host.run(f"docker {kind} --filter label={LABEL} -q", USER, check=True).stdout.split()
         assert len(left) == 2
+
+
+def test_what_an_engine_shows_that_runs_again_is_repaired_in_the_same_run(host: Host) -> None:
+    label = f"--label {LABEL}={HOME}/instances/gone"
+    host.run(f"docker create {label} empty:1 /bin/true", USER, check=True)
+    host.run("systemctl stop docker.socket docker.service", check=True)
+    found = findings(host)
+    assert (found["docker_daemon"]["state"], found["docker_leftovers"]["state"]) == ("wrong", "unknown")
+    found = findings(host, "--fix")
+    assert {found[id]["state"] for id in ("docker_daemon", "docker_leftovers")} == {"fixed"}, found
 
 
 def test_name_servers_on_loopback(host: Host) -> None:
@@ -181,7 +194,7 @@ def test_name_servers_on_loopback(host: Host) -> None:
     host.run(
         "cp /etc/resolv.conf /run/NetworkManager/resolv.conf && echo nameserver 127.0.0.1 >/etc/resolv.conf", check=True
     )
-    is_mended(host, "docker_dns")
+    is_repaired(host, "docker_dns")
     settings = json.loads(host.run("cat /etc/docker/daemon.json", check=True).stdout)
     assert settings["dns"]
     host.run("systemctl restart docker && docker version && cat /etc/resolv.conf.kept >/etc/resolv.conf", check=True)

@@ -49,6 +49,8 @@ def make_ready(checkout: Path) -> None:
     python.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
     python.chmod(0o755)
     shutil.copy(checkout / "requirements" / "cli.txt", checkout / ".venv" / "requirements.txt")
+    (collections,) = re.findall(r"^collections='(.*)'$", (checkout / "gaiaflow-setup").read_text(), re.MULTILINE)
+    (checkout / ".venv" / "collections.txt").write_text(f"{collections}\n")
 
 
 def test_the_arguments_are_handed_over_as_they_are(checkout: Path, tmp_path: Path) -> None:
@@ -99,6 +101,13 @@ def test_changed_requirements_are_installed(checkout: Path) -> None:
     make_ready(checkout)
     with (checkout / "requirements" / "cli.txt").open("a") as file:
         file.write("# changed\n")
+    done = run(checkout / "gaiaflow-setup", "x", PIP_INDEX_URL=UNREACHABLE, PIP_RETRIES="0")
+    assert "making " in done.stderr
+
+
+def test_collections_that_a_newer_version_uses_are_installed(checkout: Path) -> None:
+    make_ready(checkout)
+    (checkout / ".venv" / "collections.txt").write_text("community/docker\n")
     done = run(checkout / "gaiaflow-setup", "x", PIP_INDEX_URL=UNREACHABLE, PIP_RETRIES="0")
     assert "making " in done.stderr
 

@@ -1,34 +1,25 @@
-"""The doctor: each trouble is made for real, found, repaired, and well afterwards."""
+"""The doctor: each trouble is made for real and found; tests/integration/test_doctor_role.py has it repaired."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.server
 import json
 import os
 import re
 import socket
-import stat
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from doctor_machine import CHECKOUT, Machine, machine
+from doctor_machine import CHECKOUT, INSTANCE_VARIABLE, NOBODY, Machine, machine, needs_root
 
 __all__ = ["machine"]
-
-INSTANCE_VARIABLE = "GAIAFLOW_INSTANCE_DIRECTORY"
-NOBODY = 65534
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="these repairs need root")
 
 
 # ---- The machine
@@ -65,20 +56,6 @@ def test_disk(machine: Machine) -> None:
     machine.is_well("disk", disk_mb=10**9)
 
 
-@needs_root
-def test_inotify_limits_are_raised_for_good_and_never_lowered(machine: Machine) -> None:
-    watches = machine.write("proc/sys/fs/inotify/max_user_watches", "8192\n")
-    instances = machine.write("proc/sys/fs/inotify/max_user_instances", "1024\n")
-    machine.is_mended("inotify", "max_user_watches is 8192")
-    kept = machine.root / "etc/sysctl.d/60-gaiaflow.conf"
-    assert "fs.inotify.max_user_watches = 524288" in kept.read_text()
-    assert "instances" not in kept.read_text()
-    assert (watches.read_text(), instances.read_text()) == ("524288", "1024\n")
-    instances.write_text("64")
-    machine.is_mended("inotify", "max_user_instances is 64")
-    assert len(re.findall(r"fs\.inotify", kept.read_text())) == 2
-
-
 class Clock(http.server.BaseHTTPRequestHandler):
     """A package index whose clock can be wrong."""
 
@@ -108,38 +85,8 @@ def test_clock(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_root
-def test_files_of_somebody_else_and_no_others_are_given_back(machine: Machine) -> None:
-    project = machine.user / "my project"
-    for directory in (machine.home / "cache", project / "dags", machine.user / ".docker", machine.user / "private"):
-        directory.mkdir(parents=True)
-    instance(machine, "default", project=str(project))
-    machine.is_well("owners")
-    outside = machine.write("home/me/private/file", "")
-    link = project / "dags" / "link"
-    link.symlink_to(outside)
-    foreign = [machine.home / "cache", machine.write("home/me/my project/dags/dag.py", ""), machine.user / ".docker"]
-    for path in (*foreign, outside, outside.parent):
-        os.chown(path, NOBODY, NOBODY)
-    os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
-    found = machine.wrong("owners", "4 files", str(foreign[1]))
-    assert str(machine.user / "private") not in str(found)
-    machine.is_mended("owners")
-    assert {path.lstat().st_uid for path in (*foreign, link)} == {os.geteuid()}
-    assert outside.stat().st_uid == NOBODY
-
-
-@needs_root
-def test_the_command_against_files_of_somebody_else_does_what_the_repair_does(machine: Machine) -> None:
-    foreign = machine.write("home/me/.kube/config", "")
-    os.chown(foreign, NOBODY, NOBODY)
-    command = machine.wrong("owners", "1 file ", str(foreign))["repair"].removeprefix("sudo ")
-    subprocess.run(["sh", "-c", command], check=True)
-    machine.is_well("owners")
-
-
-@needs_root
 def test_the_database_of_a_stack_of_roots_belongs_to_somebody_else_rightly(machine: Machine) -> None:
-    directory = instance(machine, "default") / "data" / "postgres"
+    directory = machine.add_instance("default") / "data" / "postgres"
     (directory / "cluster").mkdir(parents=True)
     for path in (directory, directory / "cluster"):
         os.chown(path, NOBODY, NOBODY)
@@ -154,15 +101,15 @@ def test_a_taken_port_is_named_with_its_process(machine: Machine) -> None:
         found = machine.wrong("ports", f"Port {port} (airflow)", f"(pid {os.getpid()})", ports={"airflow": port})
         assert str(port) in found["repair"]
         # What an instance's record says counts more than the default.
-        instance(machine, "default", ports={"airflow": 1})
+        machine.add_instance("default", ports={"airflow": 1})
         machine.is_well("ports", ports={"airflow": port})
-        instance(machine, "second", ports={"airflow": port})
+        machine.add_instance("second", ports={"airflow": port})
         machine.wrong("ports", "airflow of instance second", ports={"airflow": port})
     machine.is_well("ports", ports={"airflow": port})
 
 
 def test_a_port_of_the_stacks_own_is_no_trouble(machine: Machine) -> None:
-    directory = instance(machine, "default")
+    directory = machine.add_instance("default")
     script = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", script],
@@ -177,13 +124,22 @@ def test_a_port_of_the_stacks_own_is_no_trouble(machine: Machine) -> None:
         process.communicate("\n")
 
 
+@needs_root
+def test_command_against_files_of_somebody_else_gives_them_back(machine: Machine) -> None:
+    foreign = machine.write("home/me/.kube/config", "")
+    os.chown(foreign, NOBODY, NOBODY)
+    command = machine.wrong("owners", "1 file ", str(foreign))["repair"].removeprefix("sudo ")
+    subprocess.run(["sh", "-c", command], check=True)
+    machine.is_well("owners")
+
+
 # ---- Docker
 
 
 def test_a_broken_daemon_json_is_named_with_line_and_column_and_left_alone(machine: Machine) -> None:
     path = machine.write("etc/docker/daemon.json", '{\n  "debug": true,\n  oops\n}\n')
     machine.wrong("docker_settings", str(path), "line 3", "column 3")
-    machine.is_left_alone("docker_settings")
+    machine.is_left_to_a_person("docker_settings")
     path.write_text('{"debug": true}')
     machine.is_well("docker_settings")
 
@@ -238,25 +194,14 @@ def test_json_of_a_wrong_type_in_dockers_settings_is_found(
 ) -> None:
     path = machine.write(file, content)
     machine.wrong(check, str(path), words)
-    machine.is_left_alone(check)
-    others = [one for one in machine.doctor()["findings"] if "could not be told" in one["message"]]
+    machine.is_left_to_a_person(check)
+    others = [one for one in machine.look()["findings"] if "could not be told" in one["message"]]
     assert others == [], "no other check stumbles over it"
 
 
 def test_directory_in_the_place_of_dockers_settings_is_found(machine: Machine) -> None:
     (machine.user / ".docker" / "config.json").mkdir(parents=True)
     machine.wrong("docker_config", "is a directory")
-
-
-@needs_root
-def test_name_servers_that_containers_cannot_reach_are_replaced(machine: Machine) -> None:
-    settings = machine.write("etc/docker/daemon.json", '{"debug": true}')
-    machine.write("etc/resolv.conf", "# stub\nnameserver 127.0.1.1\nnameserver ::1\n")
-    assert '{"dns": ["ADDRESS"]}' in machine.wrong("docker_dns", "127.0.1.1")["repair"]
-    machine.is_left_alone("docker_dns")
-    machine.write("run/NetworkManager/no-stub-resolv.conf", "nameserver 192.0.2.1\nnameserver 192.0.2.2\n")
-    machine.is_mended("docker_dns", "127.0.1.1")
-    assert json.loads(settings.read_text()) == {"debug": True, "dns": ["192.0.2.1", "192.0.2.2"]}
 
 
 def test_the_stub_of_systemd_is_no_trouble_as_docker_looks_behind_it(machine: Machine) -> None:
@@ -267,30 +212,19 @@ def test_the_stub_of_systemd_is_no_trouble_as_docker_looks_behind_it(machine: Ma
     machine.is_well("docker_dns")
 
 
-@needs_root
-def test_a_stale_pid_file_of_docker(machine: Machine) -> None:
-    path = machine.write("var/run/docker.pid", "4711")
-    machine.write("proc/4711/comm", "dockerd\n")
-    machine.is_well("docker_pid")
-    # The number went to another process: dockerd would refuse to start.
-    machine.write("proc/4711/comm", "bash\n")
-    machine.is_mended("docker_pid", str(path), "4711")
-    assert not path.exists()
-
-
 def test_an_engine_that_hangs_does_not_hang_the_doctor(machine: Machine) -> None:
     (machine.root / "var/run").mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(machine.root / "var/run/docker.sock"))
         listener.listen()
-        findings = {one["id"]: one for one in machine.doctor()["findings"]}
+        findings = {one["id"]: one for one in machine.look()["findings"]}
     assert findings["docker_daemon"]["state"] == "wrong"
     assert "doesn't answer" in findings["docker_daemon"]["message"]
     assert findings["docker_version"]["state"] == "unknown"
 
 
 def test_no_docker_at_all_is_no_trouble(machine: Machine) -> None:
-    result = machine.doctor()
+    result = machine.look()
     findings = {one["id"]: one for one in result["findings"]}
     assert findings["docker_daemon"]["state"] == "unknown"
     assert findings["docker_daemon"]["repair"] == "gaiaflow-setup workstation"
@@ -299,50 +233,13 @@ def test_no_docker_at_all_is_no_trouble(machine: Machine) -> None:
     machine.wrong("docker_daemon", "isn't running")
 
 
-@needs_root
-def test_a_socket_for_everybody_is_roots_and_the_groups_again(machine: Machine) -> None:
-    path = machine.root / "var/run/docker.sock"
-    path.parent.mkdir(parents=True)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        path.chmod(0o666)
-        own_group = subprocess.run(["id", "-gn"], capture_output=True, text=True, check=True).stdout.strip()
-        machine.write("etc/docker/daemon.json", json.dumps({"group": own_group}))
-        machine.is_mended("docker_socket", "mode 666")
-        assert stat.S_IMODE(path.stat().st_mode) == 0o660
-
-
 def test_a_broken_config_json_is_named_with_line_and_column_and_left_alone(machine: Machine) -> None:
     path = machine.write("home/me/.docker/config.json", '{\n  "auths": {},\n}\n')
     machine.wrong("docker_config", str(path), "line", "column")
-    machine.is_left_alone("docker_config")
+    machine.is_left_to_a_person("docker_config")
     assert machine.finding("docker_helpers")["state"] == "ok"
     path.write_text('{"auths": {}}')
     machine.is_well("docker_config")
-
-
-def test_credential_helpers_that_are_not_there_are_forgotten_and_nothing_else(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    helper = machine.write("bin/docker-credential-here", "#!/bin/sh\n")
-    helper.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{helper.parent}:{os.environ['PATH']}")
-    content = {
-        "auths": {"registry.example": {"auth": "c2VjcmV0"}},
-        "credsStore": "desktop.exe",
-        "credHelpers": {"a.example": "gone", "b.example": "here"},
-    }
-    path = machine.write("home/me/.docker/config.json", json.dumps(content))
-    machine.is_mended("docker_helpers", "desktop.exe", "docker-credential-gone")
-    assert json.loads(path.read_text()) == {"auths": content["auths"], "credHelpers": {"b.example": "here"}}
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_a_context_that_does_not_exist_gives_way_to_the_default(machine: Machine) -> None:
-    content = {"currentContext": "desktop-linux", "auths": {}}
-    path = machine.write("home/me/.docker/config.json", json.dumps(content))
-    machine.is_mended("docker_context", "desktop-linux")
-    assert json.loads(path.read_text()) == {"auths": {}}
 
 
 def test_a_proxy_on_loopback_is_nothing_for_containers(machine: Machine) -> None:
@@ -353,7 +250,7 @@ def test_a_proxy_on_loopback_is_nothing_for_containers(machine: Machine) -> None
     for proxy in ("http://localhost:3128", "http://127.0.0.1:3128", "localhost:3128", "http://u:p@[::1]:3128"):
         settings(proxy)
         machine.wrong("docker_proxy", proxy, "config.json")
-        machine.is_left_alone("docker_proxy")
+        machine.is_left_to_a_person("docker_proxy")
     settings("http://proxy.example:3128")
     machine.is_well("docker_proxy")
 
@@ -364,131 +261,6 @@ def test_the_engines_own_proxy_may_be_on_loopback_if_it_runs(machine: Machine) -
         machine.write("etc/docker/daemon.json", json.dumps({"proxies": {"http-proxy": address, "no-proxy": "127.1"}}))
         machine.is_well("docker_proxy")
     machine.wrong("docker_proxy", address, "daemon.json")
-
-
-# ---- Minikube
-
-# A stand-in for what can't be had here: it says and does what its documentation says.
-MINIKUBE = """#!/bin/sh
-echo "$@" >>"$HOME/minikube-calls"
-case "$1" in
-    status) cat "$HOME/minikube-status"; exit 7 ;;
-    start | update-context) cp "$HOME/minikube-well" "$HOME/minikube-status" ;;
-    delete) rm -rf "$HOME/.minikube/profiles/$3" ;;
-esac
-"""
-
-
-def states(host: str, kubelet: str, api_server: str, kubeconfig: str = "Configured") -> str:
-    parts = {"Name": "airflow", "Host": host, "Kubelet": kubelet, "APIServer": api_server, "Kubeconfig": kubeconfig}
-    return json.dumps(parts | {"Worker": False})
-
-
-@pytest.fixture
-def minikube(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's home, with a profile and the stand-in for Minikube's program."""
-    program = machine.write("bin/minikube", MINIKUBE)
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("HOME", str(machine.user))
-    machine.write("home/me/.minikube/profiles/airflow/config.json", "{}")
-    machine.write("home/me/minikube-well", states("Running", "Running", "Running"))
-    return machine.user
-
-
-@pytest.mark.parametrize(
-    ("status", "command"),
-    [
-        (states("Running", "Stopped", "Stopped"), "start -p airflow"),
-        (states("Running", "Running", "Error"), "start -p airflow"),
-        (f"[{states('Running', 'Stopped', 'Running')}]", "start -p airflow"),
-        (states("Nonexistent", "Nonexistent", "Nonexistent", "Nonexistent"), "delete -p airflow"),
-        (states("Running", "Running", "Running", "Misconfigured"), "update-context -p airflow"),
-    ],
-)
-def test_a_broken_profile_of_minikube(machine: Machine, minikube: Path, status: str, command: str) -> None:
-    (minikube / "minikube-status").write_text(status)
-    assert machine.wrong("minikube", "airflow")["repair"] == f"minikube {command}"
-    assert command not in (minikube / "minikube-calls").read_text()
-    found = machine.finding("minikube", fix=True)
-    assert found["state"] == "fixed", found
-    assert command in (minikube / "minikube-calls").read_text().splitlines()
-    machine.is_well("minikube")
-
-
-def test_a_profile_without_settings_is_half_made(machine: Machine, minikube: Path) -> None:
-    (minikube / ".minikube/profiles/airflow/config.json").unlink()
-    machine.wrong("minikube", "interrupted")
-    assert machine.finding("minikube", fix=True)["state"] == "fixed"
-    machine.is_well("minikube")
-
-
-@pytest.mark.parametrize("host", ["Stopped", "Paused", "Running"])
-def test_a_profile_that_is_stopped_as_a_whole_is_well(machine: Machine, minikube: Path, host: str) -> None:
-    (minikube / "minikube-status").write_text(states(host, host, host))
-    machine.is_well("minikube")
-
-
-# ---- What is left over
-
-
-def instance(machine: Machine, name: str, **record: Any) -> Path:
-    directory = machine.home / "instances" / name
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "instance.json").write_text(json.dumps(record))
-    return directory
-
-
-@contextlib.contextmanager
-def process(**environment: str) -> Iterator[int]:
-    with subprocess.Popen(["sleep", "60"], env=os.environ | environment) as sleeping:
-        try:
-            yield sleeping.pid
-        finally:
-            sleeping.kill()
-
-
-def test_what_a_killed_supervisor_leaves(machine: Machine) -> None:
-    sockets = machine.root / "sockets"
-    directory = instance(machine, "default", sockets=str(sockets))
-    with process(**{INSTANCE_VARIABLE: str(directory)}) as pid:
-        pid_file = machine.write("sockets/supervisord.pid", f"{pid}\n")
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(sockets / "supervisor.sock"))
-        machine.is_well("supervisors")
-    machine.is_mended("supervisors", "default")
-    assert not list(sockets.iterdir())
-    # The number may have gone to another process by now.
-    with process() as pid:
-        pid_file.write_text(str(pid))
-        machine.is_mended("supervisors", "default")
-
-
-def test_half_made_environments(machine: Machine) -> None:
-    root = machine.home / "environments"
-    (root / "airflow-0123").mkdir(parents=True)
-    (root / "airflow-0123" / ".complete").touch()
-    half = root / "mlflow-4567" / "bin"
-    half.mkdir(parents=True)
-    with (root / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        machine.is_well("environments")  # it is being made
-    machine.is_mended("environments", "mlflow-4567")
-    assert [path.name for path in root.iterdir() if path.is_dir()] == ["airflow-0123"]
-
-
-def test_directories_of_killed_runs(machine: Machine) -> None:
-    temporary = machine.root / "tmp"
-    for name in ("gaiaflow-run-old", "gaiaflow-run-working", "gaiaflow-run-young", "else"):
-        (temporary / name).mkdir(parents=True)
-        (temporary / name / "owner").touch()
-        if name != "gaiaflow-run-young":
-            os.utime(temporary / name, (0, 0))
-    with (temporary / "gaiaflow-run-working" / "owner").open() as owner:
-        fcntl.flock(owner, fcntl.LOCK_EX)
-        machine.is_mended("runs", "gaiaflow-run-old")
-    left = {path.name for path in temporary.iterdir()}
-    assert left == {"gaiaflow-run-working", "gaiaflow-run-young", "else"}
 
 
 # ---- The command
@@ -566,6 +338,27 @@ def test_several_hosts_have_a_column(machine: Machine) -> None:
     assert "4 well, 4 wrong." in done.stdout
 
 
+@needs_root
+def test_several_hosts_are_repaired_each_by_its_own_findings(machine: Machine) -> None:
+    hosts: dict[str, dict[str, str]] = {}
+    for name in ("one", "two"):
+        root = machine.root / name
+        (root / "stack" / "environments" / f"mlflow-{name}").mkdir(parents=True)
+        hosts[name] = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "gaiaflow_home": str(root / "stack"),
+            "doctor_root": str(root),
+        }
+    pid_file = machine.write("two/var/run/docker.pid", "4711")
+    inventory = machine.write("hosts.yml", yaml.safe_dump({"all": {"hosts": hosts}}))
+    done = setup(machine, "-i", str(inventory), "--fix", only=("docker_pid", "environments"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 well, 3 fixed." in done.stdout
+    assert not pid_file.exists()
+    assert not list(machine.root.glob("*/stack/environments/*"))
+
+
 def test_wrong_input_is_refused(machine: Machine) -> None:
     done = setup(machine, only=("docker_socks",))
     assert done.returncode == 1
@@ -577,11 +370,6 @@ def test_wrong_input_is_refused(machine: Machine) -> None:
     done = setup(machine, "-e", "doctor_user=no-such-user")
     assert "no-such-user" in done.stderr
     assert setup(machine, "--repair").returncode == 2
-
-
-def test_role_knows_every_check(machine: Machine) -> None:
-    options = yaml.safe_load((CHECKOUT / "roles/doctor/meta/argument_specs.yml").read_text())["argument_specs"]["main"]
-    assert options["options"]["doctor_only"]["choices"] == [one["id"] for one in machine.doctor()["findings"]]
 
 
 def test_role_looks_at_the_ports_of_the_catalogue(machine: Machine) -> None:
