@@ -190,9 +190,10 @@ def test_credential_helpers_that_are_not_there_are_forgotten_and_nothing_else(
         "credHelpers": {"a.example": "gone", "b.example": "here"},
     }
     path = machine.write("home/me/.docker/config.json", json.dumps(content))
+    path.chmod(0o640)
     machine.is_repaired("docker_helpers", "desktop.exe", "docker-credential-gone")
     assert json.loads(path.read_text()) == {"auths": content["auths"], "credHelpers": {"b.example": "here"}}
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
     (kept,) = path.parent.glob("config.json.*~")
     assert json.loads(kept.read_text()) == content
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
