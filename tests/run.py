@@ -38,7 +38,7 @@ SUITES: dict[str, tuple[str, ...]] = {
 ALIVE_S = 30.0
 """How often a suite that still runs is named where no terminal shows it."""
 
-END_S = 60.0
+END_S = 240.0
 """How long interrupted suites may take to remove what they have made."""
 
 
