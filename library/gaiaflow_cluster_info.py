@@ -65,6 +65,11 @@ options:
     description: The address of this machine that pods of a cluster that isn't Minikube's reach.
     type: str
     default: ""
+  required:
+    description: >-
+      Whether it is an error that the cluster can't be examined; otherwise it isn't ready, and RV(notes) says why.
+    type: bool
+    default: true
   will_start:
     description: Whether the cluster is to be started, so that the machine must have what it needs.
     type: bool
@@ -702,6 +707,7 @@ def main() -> None:
             "hosts_file": {"type": "str", "default": ""},
             "bundles": {"type": "path", "default": ""},
             "host_address": {"type": "str", "default": ""},
+            "required": {"type": "bool", "default": True},
             "will_start": {"type": "bool", "default": False},
             "force_new": {"type": "bool", "default": False},
             "await": {"type": "str", "choices": ["", "network", "api", "pods"], "default": ""},
@@ -713,10 +719,19 @@ def main() -> None:
     try:
         found = examine(module.params)
     except ClusterError as refusal:
-        module.fail_json(msg=str(refusal), hint=refusal.hint)
+        end_without(module, refusal)
     except (ApiError, EngineError, OSError) as error:
-        module.fail_json(msg=f"The cluster can't be examined: {error}", hint="Find out more: gaiaflow-setup doctor.")
+        hint = "Find out more: gaiaflow-setup doctor."
+        end_without(module, ClusterError(f"The cluster can't be examined: {error}", hint))
     module.exit_json(changed=False, **found)
+
+
+def end_without(module: AnsibleModule, error: ClusterError) -> None:
+    """End the module where the cluster can't be examined."""
+    if module.params["required"]:
+        module.fail_json(msg=str(error), hint=error.hint)
+    note = f"The cluster wasn't told where the stack is now: {error} Afterwards: gaiaflow-setup cluster --start"
+    module.exit_json(changed=False, state="unknown", ready=False, connected=False, notes=[note])
 
 
 if __name__ == "__main__":
