@@ -32,5 +32,7 @@ def describe(service: str) -> dict[str, Any]:
 
 def environments() -> dict[str, bool]:
     """Return the services' Python environments by name, and whether each holds a project's dependencies, too."""
-    services = [describe(service).get("environments", {}) for service in service_names()]
-    return {name: bool(how.get("with_project")) for one in services for name, how in one.items()}
+    from gaiaflow_py.shared import module_utils
+
+    found: dict[str, bool] = module_utils("gaiaflow_catalogue").environment_names(map(describe, service_names()))
+    return found

@@ -156,7 +156,7 @@ def main() -> None:
     except OSError as error:
         module.fail_json(
             msg=f"The bundle can't be unpacked into {module.params['dest']}: {error.strerror}.",
-            hint="Nothing was installed. Mend this first.",
+            hint="Nothing was installed. Correct this first.",
         )
     module.exit_json(**result)
 

@@ -114,6 +114,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow import end_with_run, read_whole, write_private
+from ansible.module_utils.gaiaflow_catalogue import environment_names
 from ansible.module_utils.gaiaflow_container import prefix_of
 from ansible.module_utils.gaiaflow_credentials import keep_copy, keep_credentials
 from ansible.module_utils.gaiaflow_engine import EngineElsewhere, own_socket
@@ -270,7 +271,7 @@ def provide_psutil(module: AnsibleModule, home: Path) -> None:
 def ensure_environments(module: AnsibleModule, home: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Makes the environments that are missing and returns where all of them are."""
     root, project, files = home / "environments", record["project"] or "", Path(module.params["files"])
-    wanted = environment_names(module.params["catalogue"])
+    wanted = {"base": False, **environment_names(module.params["catalogue"].values())}
     in_containers = record["runtime"] == "docker"
     on_host = {"base": False} if in_containers else wanted
     needs = needs_of(project, in_images=True) if in_containers else Declared()
@@ -296,13 +297,6 @@ def refuse_unknown(services: list[str], catalogue: dict[str, Any]) -> None:
     for service in services:
         if service not in catalogue:
             raise ValueError(f"There is no service {service!r}. There are: {', '.join(sorted(catalogue))}.")
-
-
-def environment_names(catalogue: dict[str, Any]) -> dict[str, bool]:
-    """Return the Python environments by name, and whether each holds the project's dependencies, too."""
-    services = [one.get("environments", {}) for one in catalogue.values()]
-    of_services = {name: bool(how.get("with_project")) for one in services for name, how in one.items()}
-    return {"base": False, **of_services}
 
 
 def images_of(module: AnsibleModule, files: Path, names: dict[str, bool], needs: Declared) -> dict[str, Any]:

@@ -60,6 +60,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gaiaflow_errors import SetupError
 
 LABEL = {"app.kubernetes.io/managed-by": "gaiaflow-setup"}
 APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -69,17 +70,8 @@ ANSWER_S = (5, 30)
 NEAR = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "192.168.0.0/16")))
 
 
-class Failed(Exception):
-    """Something that can't be done; the message holds no value.
-
-    Args:
-        message: What, and why.
-        hint: What to do.
-    """
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+class SecretError(SetupError):
+    """Something that can't be done; the message holds no value."""
 
 
 class Secrets:
@@ -110,7 +102,7 @@ class Secrets:
         """
         try:
             found: dict[str, Any] = self._call("read_namespaced_secret", name)
-        except Absent:
+        except AbsentError:
             return None
         return found
 
@@ -137,11 +129,15 @@ class Secrets:
 
     def _client(self, context: str | None) -> Any:
         if not Path(self._kubeconfig).is_file():
-            raise Failed(f"There is no cluster here yet: {self._kubeconfig} is missing.", f"{self._start} makes one.")
+            raise SecretError(
+                f"There is no cluster here yet: {self._kubeconfig} is missing.", f"{self._start} makes one."
+            )
         try:
             from kubernetes import client, config
         except ImportError as error:
-            raise Failed(f"Kubernetes' Python client is missing: {error}.", f"{self._start} installs it.") from None
+            raise SecretError(
+                f"Kubernetes' Python client is missing: {error}.", f"{self._start} installs it."
+            ) from None
         settings = client.Configuration()
         try:
             context = context or only_context(self._kubeconfig)
@@ -150,7 +146,7 @@ class Secrets:
             )
         except Exception as error:  # the client's own, YAML's, and those of programs that give credentials
             message = f"{self._kubeconfig} can't be used: {error}"
-            raise Failed(message, f"{self._start} writes it again.") from None
+            raise SecretError(message, f"{self._start} writes it again.") from None
         settings.retries = False
         if is_near(settings.host):
             settings.proxy = None
@@ -169,25 +165,25 @@ class Secrets:
         except ApiException as error:
             raise self._refusal(method, name, error) from None
         except (HTTPError, OSError) as error:
-            raise Failed(
+            raise SecretError(
                 f"The cluster at {self._server} doesn't answer: {reason(error)}", f"{self._start} starts it."
             ) from None
 
     def _refusal(self, method: str, name: tuple[str, ...], error: Any) -> Exception:
         if error.status == 404 and not method.startswith(("create", "list")):
-            return Absent(f"There is no secret '{name[0]}' any more: somebody else deleted it.", "Run this again.")
+            return AbsentError(f"There is no secret '{name[0]}' any more: somebody else deleted it.", "Run this again.")
         said = status_message(error.body)
         if error.status == 404:
-            return Failed(f"The cluster has no namespace '{self._namespace}' yet.", f"{self._start} makes it.")
+            return SecretError(f"The cluster has no namespace '{self._namespace}' yet.", f"{self._start} makes it.")
         hints = {
             401: f"{self._start} writes {self._kubeconfig} again.",
             403: f"{self._kubeconfig} must be of somebody who may write secrets in '{self._namespace}'.",
             409: "Somebody else changed it at the same time: run this again.",
         }
-        return Failed(f"The cluster answers {error.status} {error.reason}: {said}", hints.get(error.status, ""))
+        return SecretError(f"The cluster answers {error.status} {error.reason}: {said}", hints.get(error.status, ""))
 
 
-class Absent(Failed):
+class AbsentError(SecretError):
     """There is no such secret, or none any more."""
 
 
@@ -251,14 +247,16 @@ def body_of(name: str, data: Mapping[str, str], found: Mapping[str, Any] | None)
         found: What is there.
 
     Raises:
-        Failed: What is there can't be replaced.
+        SecretError: What is there can't be replaced.
     """
     before = (found or {}).get("metadata", {})
     if found and found.get("type") != OPAQUE:
         message = f"There is a secret '{name}' of type {found.get('type')}, which is for another use."
-        raise Failed(message, "Choose another name.")
+        raise SecretError(message, "Choose another name.")
     if found and found.get("immutable"):
-        raise Failed(f"The secret '{name}' is immutable.", f"Delete it first: gaiaflow-setup secrets delete {name}")
+        raise SecretError(
+            f"The secret '{name}' is immutable.", f"Delete it first: gaiaflow-setup secrets delete {name}"
+        )
     # kubectl keeps a copy of all values here.
     annotations = {key: value for key, value in (before.get("annotations") or {}).items() if key != APPLIED}
     metadata = {"name": name, "labels": {**(before.get("labels") or {}), **LABEL}, "annotations": annotations}
@@ -416,7 +414,7 @@ def main() -> None:
     work = {"present": make, "absent": remove, "listed": enumerate_all}[module.params["state"]]
     try:
         result = work(Secrets(module.params, check_mode=module.check_mode), module)
-    except Failed as failed:
+    except SecretError as failed:
         module.fail_json(msg=str(failed), hint=failed.hint)
     module.exit_json(**result)
 

@@ -110,7 +110,9 @@ def main() -> None:
         *resource_problems(home, module.params["memory_mb"], module.params["disk_mb"]),
     ]
     if problems:
-        module.fail_json(msg=" ".join(problems), hint="Nothing was changed. Mend this and run the same command again.")
+        module.fail_json(
+            msg=" ".join(problems), hint="Nothing was changed. Correct this and run the same command again."
+        )
     module.exit_json(changed=False, privileged=is_privileged(), wsl=is_wsl())
 
 

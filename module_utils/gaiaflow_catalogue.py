@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 PLACEHOLDER = re.compile(r"@\{(\w+)\.(\w+)\}")
@@ -41,6 +42,16 @@ def expand(services: dict[str, Any], bases: dict[str, Any], runtime: str) -> dic
         if runtime == "docker":
             entry["peers"] = sorted(expanded)
     return expanded
+
+
+def environment_names(services: Iterable[dict[str, Any]]) -> dict[str, bool]:
+    """Return the services' Python environments by name, and whether each holds a project's dependencies, too.
+
+    Args:
+        services: What is said of each service, as `mlops_service_NAME` has it.
+    """
+    environments = [one.get("environments", {}) for one in services]
+    return {name: bool(how.get("with_project")) for one in environments for name, how in one.items()}
 
 
 def host(name: str, runtime: str) -> str:

@@ -53,7 +53,7 @@ def make(value: str | Mapping[str, Any]) -> str:
 
 
 def keep_credentials(path: Path, services: Services, check_mode: bool) -> bool:
-    """Add the credentials that are missing and mend the file's mode; return whether that was needed.
+    """Add the credentials that are missing and correct the file's mode; return whether that was needed.
 
     Args:
         path: The file.
