@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,29 @@ import pytest
 from stack import CHECKOUT, SUMMARY, Airflow, Stack, wait_until
 
 ORDINARY_USER = "gaiaflow-tester"
+
+
+def test_start_goes_on_where_the_connected_cluster_cannot_be_reached(stack: Stack, tmp_path: Path) -> None:
+    """Without the wrapper, and with the instance in an inventory: a variable that roles hand on, as its default is."""
+    connection = stack.directory / "config" / "cluster"
+    connection.mkdir(exist_ok=True)
+    kept = {"kind": "minikube", "profile": "elsewhere", "namespace": "default", "server": "https://192.168.49.2:8443"}
+    (connection / "cluster.json").write_text(json.dumps(kept))
+    variables = {"mlops_instance": stack.instance, "gaiaflow_home": str(stack.home)}
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text(json.dumps({"all": {"vars": variables}}))
+    command = [str(CHECKOUT / ".venv/bin/ansible-playbook"), "-i", "inventory/local.yml", "-i", str(inventory)]
+    environment = {**stack.environment, "DOCKER_HOST": "tcp://127.0.0.1:9"}
+    try:
+        done = subprocess.run(
+            [*command, "playbooks/mlops.yml"],
+            cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Examine the cluster and this machine" in done.stdout
+    finally:
+        shutil.rmtree(connection)
+        stack.run("mlops", "--start")
 
 
 @pytest.fixture
