@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_content import Content, content, copy_launcher
+from cli_content import Content, content, copy_launcher, mark_as_ready
 
 from gaiaflow_py.environment import PASSED_ON, patterns
 
@@ -109,7 +109,7 @@ class Installed(Content):
         copy_launcher(self.root)
         write(self.root / "requirements" / "cli.txt", "")
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", self.root / ".venv"], check=True)
-        write(self.root / ".venv" / "requirements.txt", "")
+        mark_as_ready(self.root)
         (packages,) = (self.root / ".venv" / "lib").glob("python3*/site-packages")
         write(packages / "gaiaflow.pth", f"../../../..\n{sysconfig.get_path('purelib')}\n")
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cli_content import copy_launcher
+from cli_content import copy_launcher, mark_as_ready
 
 CHECKOUT = Path(__file__).parents[2]
 UNREACHABLE = "http://127.0.0.1:9/simple"
@@ -48,9 +48,7 @@ def make_ready(checkout: Path) -> None:
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
     python.chmod(0o755)
-    shutil.copy(checkout / "requirements" / "cli.txt", checkout / ".venv" / "requirements.txt")
-    (collections,) = re.findall(r"^collections='(.*)'$", (checkout / "gaiaflow-setup").read_text(), re.MULTILINE)
-    (checkout / ".venv" / "collections.txt").write_text(f"{collections}\n")
+    mark_as_ready(checkout)
 
 
 def test_the_arguments_are_handed_over_as_they_are(checkout: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,17 @@ def copy_launcher(root: Path) -> None:
     for name in LAUNCHER_FILES:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PACKAGE.parent / name, root / name)
+
+
+def mark_as_ready(root: Path) -> None:
+    """Write what the launcher writes when the environment of a checkout is complete.
+
+    Args:
+        root: The checkout, with the launcher, its lock file and a `.venv`.
+    """
+    shutil.copy(root / "requirements" / "cli.txt", root / ".venv" / "requirements.txt")
+    (collections,) = re.findall(r"^collections='(.*)'$", (root / "gaiaflow-setup").read_text(), re.MULTILINE)
+    (root / ".venv" / "collections.txt").write_text(f"{collections}\n")
 
 
 INVENTORY = """
