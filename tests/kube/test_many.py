@@ -78,7 +78,8 @@ def test_fifty_tasks_succeed_whatever_is_taken_away(cluster: Cluster, dag: Path)
     for number, take_away in steps.items():
         await_successes(number)
         take_away(cluster)
-    assert wait_until(lambda: airflow.end_state("many", run), 600, "the run ends") == "success", states()
+    ended = wait_until(lambda: airflow.end_state("many", run), 600, "the run ends")
+    assert ended == "success", airflow.describe_failures("many", run)
     print(f"{TASKS} tasks took {time.monotonic() - begun:.0f} s")
     assert states() == {"success": TASKS}
     values = {airflow.xcom("many", run, f"task_{number}")["greeting"] for number in range(TASKS)}

@@ -180,8 +180,18 @@ class Airflow:
         self.call("PATCH", f"dags/{dag_id}", {"is_paused": False})
         run_id: str = self.call("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": {}})["dag_run_id"]
         state = wait_until(lambda: self.end_state(dag_id, run_id), seconds, f"run of {dag_id}")
-        assert state == "success", self.call("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances")
+        assert state == "success", self.describe_failures(dag_id, run_id)
         return run_id
+
+    def describe_failures(self, dag_id: str, run_id: str) -> str:
+        """Returns the end of the last log of each task that failed."""
+        run = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        told = []
+        for task in self.call("GET", f"{run}?limit=100&state=failed")["task_instances"]:
+            log = self.call("GET", f"{run}/{task['task_id']}/logs/{task['try_number']}")["content"]
+            lines = "\n".join(json.dumps(line) for line in log[-20:])
+            told.append(f"{task['task_id']}, try {task['try_number']}:\n{lines}")
+        return "\n".join(told)
 
     def end_state(self, dag_id: str, run_id: str) -> str | None:
         """The run's state once it has ended."""

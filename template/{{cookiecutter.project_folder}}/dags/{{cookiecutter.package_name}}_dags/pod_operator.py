@@ -39,6 +39,8 @@ TERMINATION_MESSAGE = "/dev/termination-log"
 START_INTERVAL, RUN_INTERVAL = 0.25, 1.0
 # For how long the cluster may not answer: before there is a pod, and while one runs.
 FIRST_PATIENCE, PATIENCE = 10.0, 300.0
+# The same for the deletion of a pod whose task has ended: an API server is back by then that was only started anew.
+DELETION_PATIENCE = 60.0
 # Connecting, and the answer. A log may be silent for long.
 TIMEOUT, LOG_TIMEOUT = (5, 20), (5, 300)
 # A task that is to be deferred waits here so long before: many end sooner, and handing them over takes seconds.
@@ -145,7 +147,7 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
         """Delete the pod. Airflow calls this from a signal handler, and lets `execute` go on afterwards."""
         self._killed = True
         if self.pod:
-            self._delete(self.pod)
+            self._delete(self.pod, patience=0)
 
     def _connect(self) -> None:
         # It logs the answers, and with them the pod's environment, when everything is logged.
@@ -390,17 +392,21 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
         except ValueError as error:
             raise AirflowException(f"the result of {self.func_path} was lost: {error}") from None
 
-    def _delete(self, pod: k8s.V1Pod) -> None:
+    def _delete(self, pod: k8s.V1Pod, patience: float = DELETION_PATIENCE) -> None:
         """Delete a pod; where that fails, say so: the task's own outcome counts more."""
+        name, namespace = pod.metadata.name, pod.metadata.namespace
         try:
-            self.client.delete_namespaced_pod(
-                pod.metadata.name, pod.metadata.namespace, body=k8s.V1DeleteOptions(), _request_timeout=TIMEOUT
+            self._ask(
+                lambda: self.client.delete_namespaced_pod(
+                    name, namespace, body=k8s.V1DeleteOptions(), _request_timeout=TIMEOUT
+                ),
+                patience,
             )
         except ApiException as error:
             if error.status != 404:
-                self.log.warning("Pod %s is left behind: %s", pod.metadata.name, _message(error))
-        except urllib3.exceptions.HTTPError:
-            self.log.warning("Pod %s is left behind: the cluster doesn't answer", pod.metadata.name)
+                self.log.warning("Pod %s is left behind: %s", name, _message(error))
+        except NoAnswer as error:
+            self.log.warning("Pod %s is left behind: %s", name, error)
 
     def _ask(self, request: Callable[[], Any], patience: float = PATIENCE) -> Any:
         """Ask the cluster, again and again while it doesn't answer.
@@ -410,7 +416,7 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
             ApiException: it answered, but not with what was asked for.
         """
         deadline = time.monotonic() + patience
-        silent = refused = False
+        silent = refused = ready = False
         while True:
             try:
                 return request()
@@ -419,16 +425,29 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
                     # The account's token may have been written anew.
                     refused = True
                     self._forget_client()
+                elif isinstance(error, ApiException) and error.status == 403 and not ready:
+                    # One that starts refuses everybody, until it has read what each account may do.
+                    ready = self._is_ready()
                 elif isinstance(error, ApiException) and error.status not in (None, 0, 429, 500, 502, 503, 504):
                     raise
                 reason = _message(error) if isinstance(error, ApiException) else str(error)
-            self._check_killed()
             if time.monotonic() > deadline:
                 raise NoAnswer(f"the cluster has not answered for {patience:.0f} s: {reason}{self._advice}")
+            self._check_killed()
             if not silent:
                 self.log.warning("The cluster doesn't answer; asking it again: %s", reason)
                 silent = True
             time.sleep(1)
+
+    def _is_ready(self) -> bool:
+        """Tell whether the API server says that it has started: every account may ask it that."""
+        try:
+            self.client.api_client.call_api(
+                "/readyz", "GET", auth_settings=["BearerToken"], response_type="str", _request_timeout=TIMEOUT
+            )
+        except (urllib3.exceptions.HTTPError, ApiException):
+            return False
+        return True
 
     def _forget_client(self) -> None:
         for name in ("client", "hook"):
