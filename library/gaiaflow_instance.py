@@ -96,6 +96,14 @@ leaves:
   description: The runtime that has to be left first, or nothing.
   returned: when the state is present
   type: str
+hosts:
+  description: By port, the host where the services find one another.
+  returned: when the state is present
+  type: dict
+peer_urls:
+  description: The same with the port, as URLs.
+  returned: when the state is present
+  type: dict
 to_make:
   description: Whether an environment was missing.
   returned: when the state is present
@@ -292,6 +300,20 @@ def ensure_environments(module: AnsibleModule, home: Path, record: dict[str, Any
     }
 
 
+def addresses(catalogue: dict[str, Any], record: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Return where the services find one another, by port: a host, and an address with it.
+
+    Args:
+        catalogue: What is known of each service; its `hosts` name the container that answers on a port.
+        record: The instance's record.
+    """
+    containers = {port: container for one in catalogue.values() for port, container in one["hosts"].items()}
+    in_containers = record["runtime"] == "docker"
+    hosts = {port: container if in_containers else "127.0.0.1" for port, container in containers.items()}
+    urls = {port: f"http://{host}:{record['ports'][port]}" for port, host in hosts.items()}
+    return {"hosts": hosts, "peer_urls": urls}
+
+
 def refuse_unknown(services: list[str], catalogue: dict[str, Any]) -> None:
     """Raise ValueError where one of the services isn't in the catalogue."""
     for service in services:
@@ -344,7 +366,8 @@ def main() -> None:
                 result = ensure_instance(module, home, directory)
         if module.params["state"] == "present":
             made = ensure_environments(module, home, result["record"])
-            result = {**result, **made, "changed": result["changed"] or made["to_make"]}
+            found = addresses(module.params["catalogue"], result["record"])
+            result = {**result, **made, **found, "changed": result["changed"] or made["to_make"]}
     except SetupError as error:
         module.fail_json(msg=str(error), hint=error.hint)
     except EngineElsewhere as error:
