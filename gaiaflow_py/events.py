@@ -33,13 +33,23 @@ class Counts:
 
 @dataclass(frozen=True)
 class Failure:
-    """One task that failed on one host, or a run that couldn't begin (no task, no host)."""
+    """One task that failed on one host, or a run that couldn't begin (no task, no host).
+
+    Attributes:
+        task: The task.
+        host: The host.
+        message: What failed, and why.
+        hint: What to do next.
+        details: The end of the output of what failed.
+        wrong_input: Whether what the user gave isn't allowed, and nothing was done.
+    """
 
     task: str
     host: str
     message: str
     hint: str = ""
     details: str = ""
+    wrong_input: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,7 @@ class RunResult:
             Of these four, each has "host", too, when there are several.
         notes: What a user should know of what was done, a line each.
         image: The name of the image that was built, or needn't be.
+        project: The directory of the project that was made, or is there.
         phases: What was done, in the words of the display.
         task: The task that was running last.
         log: The log file, or None when it was removed.
@@ -95,6 +106,7 @@ class RunResult:
     secrets: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     image: str = ""
+    project: str = ""
     phases: list[Phase] = field(default_factory=list)
     task: str = ""
     log: Path | None = None
@@ -221,6 +233,7 @@ class Collector:
         if isinstance(res.get("secrets"), list):
             self._secrets[host] = res["secrets"]
         self.result.image = res.get("project_image") or self.result.image
+        self.result.project = res.get("project") or self.result.project
         for finding in res.get("findings") or ():
             self._findings.setdefault(host, {})[finding["id"]] = finding  # a repair's task has the last word
 
@@ -257,7 +270,7 @@ def _failure(data: Mapping[str, Any], *, unreachable: bool) -> Failure:
     message, hint = _message(res)
     if unreachable:
         hint = hint or "Check that the host is up and that Ansible can log in to it (ansible HOST -m ping)."
-    return Failure(data.get("task", ""), data["host"], message, hint, _details(res))
+    return Failure(data.get("task", ""), data["host"], message, hint, _details(res), bool(res.get("wrong_input")))
 
 
 def _failed_item(res: Mapping[str, Any]) -> Mapping[str, Any]:

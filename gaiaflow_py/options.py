@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gaiaflow_py.catalogue import service_names
+from gaiaflow_py.paths import content_root
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +69,31 @@ class ExtraVariable(click.ParamType[str | dict[str, Any]]):
         if not separator or not VARIABLE.fullmatch(name):
             self.fail(f"'{value}' is not key=value, with a key of letters, digits and underscores.", param, ctx)
         return {name: text}
+
+
+def variables(given: tuple[str | dict[str, Any], ...]) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """Return what was given with `-e`: the variables, and the files of others.
+
+    Args:
+        given: What click has of it.
+    """
+    values = {name: value for one in given if isinstance(one, dict) for name, value in one.items()}
+    return values, tuple(_absolute(one[1:]) for one in given if isinstance(one, str))
+
+
+def arguments_of(role: str, entry_point: str = "main") -> dict[str, Any]:
+    """Return the argument specification of a role: its variables, with their types and choices.
+
+    Args:
+        role: The role.
+        entry_point: Which of its files of tasks.
+    """
+    import yaml
+
+    file = content_root() / "roles" / role / "meta" / "argument_specs.yml"
+    specification = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    options: dict[str, Any] = specification["argument_specs"][entry_point]["options"]
+    return options
 
 
 def command(name: str, *examples: str) -> Callable[[Command], click.Command]:
@@ -167,11 +193,12 @@ def run_options(*, short_verbose: bool = True) -> Decorator:
         ) -> object:
             from gaiaflow_py.request import RunOptions
 
+            values, files = variables(extra_vars)
             options = RunOptions(
                 inventory=_inventory(inventory),
                 limit=limit,
-                extra_vars={name: value for one in extra_vars if isinstance(one, dict) for name, value in one.items()},
-                var_files=tuple(_absolute(one[1:]) for one in extra_vars if isinstance(one, str)),
+                extra_vars=values,
+                var_files=files,
                 check=check,
                 diff=diff,
                 json=as_json,

@@ -170,7 +170,7 @@ def run_document(result: RunResult) -> dict[str, Any]:
     if result.deferred:
         content["deferred"] = [asdict(deferred) for deferred in result.deferred]
     if result.failures:
-        content["error"] = asdict(result.failures[0])
+        content["error"] = {name: text for name, text in asdict(result.failures[0]).items() if name != "wrong_input"}
     elif result.status == "interrupted":
         content["error"] = {"task": result.task, "host": "", "message": "interrupted", "hint": "Run it again."}
     return content
