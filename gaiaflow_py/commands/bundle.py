@@ -55,21 +55,21 @@ def create(
     """
     from gaiaflow_py import report
     from gaiaflow_py.commands import _run
-    from gaiaflow_py.request import Request, RunOptions
+    from gaiaflow_py.request import Request, RunOptions, given
 
     file = _place(file)
     path = _run.project_path(project, local=True, state="exists")
-    said = {
-        "bundle_platform": platform,
-        "bundle_python": python,
-        "bundle_projects": [str(path)] if path else None,
-        "bundle_cluster": cluster,
-        "bundle_strict": strict,
-    }
-    variables = {"bundle_file": str(file), **{name: value for name, value in said.items() if value}}
-    given, files = opts.variables(extra_vars)
+    variables = given(
+        bundle_file=file,
+        bundle_platform=platform,
+        bundle_python=python,
+        bundle_projects=[str(path)] if path else None,
+        bundle_cluster=cluster,
+        bundle_strict=strict,
+    )
+    values, files = opts.variables(extra_vars)
     try:
-        _run.make(Request("bundle", "bundle", variables, RunOptions(extra_vars=given, var_files=files, json=as_json)))
+        _run.make(Request("bundle", "bundle", variables, RunOptions(extra_vars=values, var_files=files, json=as_json)))
     except KeyboardInterrupt:
         report.message("\nInterrupted: no bundle was made, and nothing is left of it. Run the same command again.")
         raise
