@@ -122,6 +122,9 @@ def test_a_bundle_holds_what_the_locks_and_the_project_need(packer: Content, pac
 def test_the_same_contents_make_the_same_bundle(packer: Content, packed: Path, tmp_path: Path) -> None:
     assert packer.run("bundle", "create", str(tmp_path / "again")).returncode == 0
     assert (tmp_path / "again").read_bytes() == packed.read_bytes()
+    written = (tmp_path / "again").stat()
+    assert packer.run("bundle", "create", str(tmp_path / "again")).returncode == 0
+    assert (tmp_path / "again").stat() == written
 
 
 def test_a_bundle_for_other_machines_holds_their_wheels(packer: Content, tmp_path: Path) -> None:
