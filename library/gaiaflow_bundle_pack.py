@@ -13,8 +13,8 @@ description:
   - In check mode nothing is downloaded: it tells only whether a bundle of this release for these machines is there.
 options:
   path:
-    description: The bundle; its directory must be there.
-    type: path
+    description: The bundle; its directory must be there. Unlike in a path, a C($) in it stands for itself.
+    type: str
     required: true
   platform:
     description: The operating system and processor that it is for.
@@ -288,10 +288,10 @@ def add(tar: tarfile.TarFile, name: str, content: IO[bytes], size: int, mode: in
 
 def pack(params: dict[str, Any]) -> dict[str, Any]:
     """Make the bundle; return what the module does."""
-    file = Path(params["path"]).absolute()
+    file = Path(params["path"])
     target = Target(params["platform"], params["python"], params["glibc"])
     with private_directory(file) as private, Programs(private) as programs:
-        changed, digest = write({**params, "path": file}, collect(params, target, programs), private)
+        changed, digest = write(params, collect(params, target, programs), private)
     return {"changed": changed, "bundle": str(file), "digest": digest}
 
 
@@ -307,7 +307,7 @@ def main() -> None:
     paths = {"type": "list", "elements": "path", "default": []}
     module = AnsibleModule(
         argument_spec={
-            "path": {"type": "path", "required": True},
+            "path": {"type": "str", "required": True},
             "platform": {"type": "str", "required": True, "choices": [f"linux/{name}" for name in MACHINES]},
             "python": {"type": "str", "required": True},
             "glibc": {"type": "str", "required": True},
@@ -324,7 +324,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    file = module.params["path"]
+    file = module.params["path"] = str(Path(module.params["path"]).expanduser().absolute())
     if module.check_mode:
         module.exit_json(changed=would_change(module.params), bundle=file)
     with uninterrupted():  # its thread goes on to let signals wait: they reach this one, which may do so, too
@@ -341,8 +341,9 @@ def main() -> None:
         module.fail_json(msg=str(error), hint=error.hint)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            full = f"The disk of {Path(file).absolute().parent} is full."
-            module.fail_json(msg=full, hint="Nothing was made; free some space first.")
+            module.fail_json(
+                msg=f"The disk of {Path(file).parent} is full.", hint="Nothing was made; free some space first."
+            )
         module.fail_json(msg=f"The bundle '{file}' can't be made: {error.strerror or error}.", wrong_input=True)
     module.exit_json(**result)
 
