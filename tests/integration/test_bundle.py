@@ -131,7 +131,9 @@ def test_a_bundle_for_other_machines_holds_their_wheels(packer: Content, tmp_pat
     file = str(tmp_path / "other")
     write(tmp_path / "project" / "pyproject.toml", PROJECT.replace("markupsafe>=2", "iniconfig"))
     options = ["--platform", "linux/arm64", "--python", "3.13", "--project", str(tmp_path / "project")]
-    made = packer.json("bundle", "create", file, *options)
+    made = packer.json("bundle", "create", file, *options, "--cluster")
+    reasons = {one["component"]: one["reason"] for one in made["missing"]}
+    assert reasons["the cluster"] == "it is packed for this machine's platform only, and not for linux/arm64"
     names = " ".join(made["files"])
     assert re.search(r"markupsafe-\S+-cp313-cp313-\S*manylinux\S*_aarch64\.whl", names)
     assert "wheels/iniconfig-" in names

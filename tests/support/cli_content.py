@@ -155,7 +155,7 @@ class Content:
             capture_output=True,
             text=True,
             check=False,
-            timeout=90,
+            timeout=300,
         )
 
     def json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
