@@ -28,11 +28,3 @@ def describe(service: str) -> dict[str, Any]:
     content = yaml.safe_load((_directory() / f"{service}.yml").read_text())
     described: dict[str, Any] = content[f"mlops_service_{service}"]
     return described
-
-
-def environments() -> dict[str, bool]:
-    """Return the services' Python environments by name, and whether each holds a project's dependencies, too."""
-    from gaiaflow_py.shared import module_utils
-
-    found: dict[str, bool] = module_utils("gaiaflow_catalogue").environment_names(map(describe, service_names()))
-    return found

@@ -17,6 +17,9 @@ DETAIL_LINES = 40
 """How many lines of a failed command's output are shown."""
 
 
+TOLD = ("endpoints", "services", "secrets", "findings")
+"""What tasks tell of their host, as lists under these names."""
+
 KILLED = -1
 """The return code of an ansible-playbook that a signal ended."""
 
@@ -33,13 +36,23 @@ class Counts:
 
 @dataclass(frozen=True)
 class Failure:
-    """One task that failed on one host, or a run that couldn't begin (no task, no host)."""
+    """One task that failed on one host, or a run that couldn't begin (no task, no host).
+
+    Attributes:
+        task: The task.
+        host: The host.
+        message: What failed, and why.
+        hint: What to do next.
+        details: The end of the output of what failed.
+        wrong_input: Whether what the user gave isn't allowed, and nothing was done.
+    """
 
     task: str
     host: str
     message: str
     hint: str = ""
     details: str = ""
+    wrong_input: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,7 @@ class RunResult:
             Of these four, each has "host", too, when there are several.
         notes: What a user should know of what was done, a line each.
         image: The name of the image that was built, or needn't be.
+        project: The directory of the project that was made, or is there.
         phases: What was done, in the words of the display.
         task: The task that was running last.
         log: The log file, or None when it was removed.
@@ -95,6 +109,7 @@ class RunResult:
     secrets: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     image: str = ""
+    project: str = ""
     phases: list[Phase] = field(default_factory=list)
     task: str = ""
     log: Path | None = None
@@ -136,10 +151,7 @@ class Collector:
         self.result = RunResult(phases=self.phases.all)
         self._messages: list[str] = []
         self._diffs: dict[tuple[str, str], str] = {}
-        self._endpoints: dict[str, list[dict[str, Any]]] = {}
-        self._services: dict[str, list[dict[str, Any]]] = {}
-        self._secrets: dict[str, list[dict[str, Any]]] = {}
-        self._findings: dict[str, dict[str, dict[str, Any]]] = {}
+        self._told: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in TOLD}
 
     def handle(self, event: Event) -> None:
         """Takes one event.
@@ -168,11 +180,8 @@ class Collector:
             returncode: What ansible-playbook returned, or KILLED.
         """
         result = self.result
-        findings = {host: [*found.values()] for host, found in self._findings.items()}
-        result.endpoints, result.services, result.secrets, result.findings = (
-            _placed(told, several=len(result.hosts) > 1)
-            for told in (self._endpoints, self._services, self._secrets, findings)
-        )
+        for name, told in self._told.items():
+            setattr(result, name, _placed(told, several=len(result.hosts) > 1))
         if not result.failures and returncode:
             ended = "was killed" if returncode == KILLED else f"ended with code {returncode}"
             message = "\n".join(self._messages[-DETAIL_LINES:]).strip()
@@ -214,15 +223,17 @@ class Collector:
                 Deferred(host, *(str(deferred.get(k, "")) for k in ("component", "reason", "finish")))
             )
         self.result.notes += [note for note in res.get("notes") or () if note not in self.result.notes]
-        if isinstance(res.get("endpoints"), list):
-            self._endpoints[host] = res["endpoints"]
-        if isinstance(res.get("services"), list):
-            self._services[host] = res["services"]
-        if isinstance(res.get("secrets"), list):
-            self._secrets[host] = res["secrets"]
         self.result.image = res.get("project_image") or self.result.image
-        for finding in res.get("findings") or ():
-            self._findings.setdefault(host, {})[finding["id"]] = finding  # a repair's task has the last word
+        self.result.project = res.get("project") or self.result.project
+        self._keep_told(host, {name: res[name] for name in TOLD if isinstance(res.get(name), list)})
+
+    def _keep_told(self, host: str, told: Mapping[str, list[dict[str, Any]]]) -> None:
+        for name, news in told.items():
+            if name == "findings":  # a repair's task tells of its own alone, and has the last word
+                by_check = {finding["id"]: finding for finding in [*self._told[name].get(host, []), *news]}
+                self._told[name][host] = [*by_check.values()]
+            else:
+                self._told[name][host] = news
 
     def _final(self, data: Mapping[str, Any]) -> None:
         """Ansible's own counts are the ones that hold: they know of rescued and ignored failures."""
@@ -257,7 +268,7 @@ def _failure(data: Mapping[str, Any], *, unreachable: bool) -> Failure:
     message, hint = _message(res)
     if unreachable:
         hint = hint or "Check that the host is up and that Ansible can log in to it (ansible HOST -m ping)."
-    return Failure(data.get("task", ""), data["host"], message, hint, _details(res))
+    return Failure(data.get("task", ""), data["host"], message, hint, _details(res), bool(res.get("wrong_input")))
 
 
 def _failed_item(res: Mapping[str, Any]) -> Mapping[str, Any]:

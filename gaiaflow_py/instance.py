@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,7 @@ from typing import Any
 
 from gaiaflow_py.errors import GaiaflowError, InputError
 from gaiaflow_py.paths import instances_dir
-
-COPIES = "config/copies"
-RECORD = "instance.json"
-MAPPINGS = ("ports", "urls")
-"""What is a mapping in a record; in credentials, all is."""
+from gaiaflow_py.shared import module_utils
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,10 @@ class Instance:
         Raises:
             GaiaflowError: The file can't be read.
         """
-        kept = _read(self.directory / "credentials.json")
+        file = self.directory / "credentials.json"
+        kept = module_utils("gaiaflow_credentials").present_credentials(file)
+        if not kept:
+            raise GaiaflowError(f"No credentials can be read from {file}.", "gaiaflow-setup mlops --start makes them.")
         return {service: values for service, values in kept.items() if service != "internal"}
 
     def logs(self, service: str) -> dict[str, Path]:
@@ -108,8 +106,11 @@ def load(name: str) -> Instance:
         known = ", ".join(names())
         hint = f"There are: {known}." if known else "There are none yet: gaiaflow-setup mlops --start makes one."
         raise InputError(f"There is no instance '{name}' on this machine.", hint)
-    directory = instances_dir() / name
-    kept = _read(directory / RECORD)
+    directory, records = instances_dir() / name, module_utils("gaiaflow_record")
+    try:
+        kept = records.own_record(directory)
+    except records.LostFileError as error:
+        raise GaiaflowError(str(error), error.hint) from error
     return Instance(
         name=name,
         directory=directory,
@@ -123,32 +124,6 @@ def load(name: str) -> Instance:
 
 def names() -> list[str]:
     """Returns the names of all instances on this machine."""
-    records = ("*/instance.json", f"*/{COPIES}/instance.json")
+    records = ("*/instance.json", "*/config/copies/instance.json")
     found = {file.relative_to(instances_dir()).parts[0] for one in records for file in instances_dir().glob(one)}
     return sorted(found)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """What a file holds or, where it is gone or broken, its copy, from which the next start makes it again."""
-    copy = file.parent / COPIES / file.name
-    try:
-        return _read_one(file)
-    except GaiaflowError:
-        if not copy.exists():
-            raise
-    try:
-        return _read_one(copy)
-    except GaiaflowError:
-        message = f"{file} isn't what a start has written, and neither is its copy {copy}."
-        raise GaiaflowError(message, "Put it back from a backup.") from None
-
-
-def _read_one(file: Path) -> dict[str, Any]:
-    try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise GaiaflowError(f"Can't read {file}: {error}", "gaiaflow-setup mlops --start writes it again.") from error
-    mappings = MAPPINGS if file.name == RECORD else kept
-    if not isinstance(kept, dict) or not kept or not all(isinstance(kept.get(one, {}), dict) for one in mappings):
-        raise GaiaflowError(f"{file} isn't what a start has written.", "gaiaflow-setup mlops --start writes it again.")
-    return kept

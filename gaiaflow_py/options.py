@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gaiaflow_py.catalogue import service_names
+from gaiaflow_py.paths import content_root
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +71,31 @@ class ExtraVariable(click.ParamType[str | dict[str, Any]]):
         return {name: text}
 
 
+def variables(given: tuple[str | dict[str, Any], ...]) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """Return what was given with `-e`: the variables, and the files of others.
+
+    Args:
+        given: What click has of it.
+    """
+    values = {name: value for one in given if isinstance(one, dict) for name, value in one.items()}
+    return values, tuple(absolute(one[1:]) for one in given if isinstance(one, str))
+
+
+def arguments_of(role: str, entry_point: str = "main") -> dict[str, Any]:
+    """Return the argument specification of a role: its variables, with their types and choices.
+
+    Args:
+        role: The role.
+        entry_point: Which of its files of tasks.
+    """
+    import yaml
+
+    file = content_root() / "roles" / role / "meta" / "argument_specs.yml"
+    specification = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    options: dict[str, Any] = specification["argument_specs"][entry_point]["options"]
+    return options
+
+
 def command(name: str, *examples: str) -> Callable[[Command], click.Command]:
     """Returns what makes a function a command.
 
@@ -123,9 +149,49 @@ def bundle_option(function: Command) -> Command:
         type=click.Path(exists=True, dir_okay=False),
         envvar="GAIAFLOW_BUNDLE",
         metavar="FILE",
-        callback=lambda _ctx, _param, value: _absolute(value) if value else None,
+        callback=lambda _ctx, _param, value: absolute(value) if value else None,
         help="Install from what `bundle create` made, without a network.",
     )(function)
+
+
+def actions(choices: dict[str, str], short: Mapping[str, str] | None = None) -> Decorator:
+    """Return what adds a flag for each action, and hands over as `actions` which were given.
+
+    Args:
+        choices: The actions, with the help text of each.
+        short: The letters of those that have one.
+    """
+
+    def decorate(function: Command) -> Command:
+        @functools.wraps(function)
+        def wrapper(**given: object) -> object:
+            wanted = [action for action in choices if given.pop(action.replace("-", "_"))]
+            return function(actions=wanted, **given)
+
+        decorated: Command = wrapper
+        for action, text in reversed(list(choices.items())):
+            letters = [f"-{letter}" for letter in (short or {}).get(action, "")]
+            decorated = click.option(*letters, f"--{action}", is_flag=True, help=text)(decorated)
+        return decorated
+
+    return decorate
+
+
+def the_one(wanted: Sequence[str], offered: Sequence[str]) -> str:
+    """Return the one action that was given.
+
+    Args:
+        wanted: Those that were given.
+        offered: All that could be.
+
+    Raises:
+        click.UsageError: There is none, or several.
+    """
+    if len(wanted) != 1:
+        *most, last = (f"--{action}" for action in offered)
+        got = " and ".join(f"--{action}" for action in wanted) or "none"
+        raise click.UsageError(f"Give exactly one of {', '.join(most)} and {last} (got {got}).")
+    return wanted[0]
 
 
 def yes_option(function: Command) -> Command:
@@ -167,11 +233,12 @@ def run_options(*, short_verbose: bool = True) -> Decorator:
         ) -> object:
             from gaiaflow_py.request import RunOptions
 
+            values, files = variables(extra_vars)
             options = RunOptions(
                 inventory=_inventory(inventory),
                 limit=limit,
-                extra_vars={name: value for one in extra_vars if isinstance(one, dict) for name, value in one.items()},
-                var_files=tuple(_absolute(one[1:]) for one in extra_vars if isinstance(one, str)),
+                extra_vars=values,
+                var_files=files,
                 check=check,
                 diff=diff,
                 json=as_json,
@@ -202,10 +269,15 @@ def _ask_password() -> str:
 
 def _inventory(given: str | None) -> str | None:
     """A list of hosts (with a comma) stays as it is."""
-    return given if given is None or "," in given else str(_absolute(given))
+    return given if given is None or "," in given else str(absolute(given))
 
 
-def _absolute(path: str) -> Path:
+def absolute(path: str) -> Path:
+    """Return a path as it was meant when it was typed.
+
+    Args:
+        path: The path, with `~` for the home directory, or relative to the working directory.
+    """
     from pathlib import Path
 
     return Path(path).expanduser().absolute()

@@ -16,6 +16,8 @@ WAITING = "Waiting for Kubernetes"
 
 TITLES: Mapping[str, str] = {
     "roles/preflight/*": "Checking this machine",
+    "roles/bundle/tasks/pack_programs.yml": "Programs",
+    "roles/bundle/tasks/pack_*.yml": "Cluster",
     "roles/bundle/*": "Bundle",
     "roles/wsl/*": "WSL",
     "roles/docker/*": "Docker",

@@ -6,20 +6,10 @@ import contextlib
 import os
 import signal
 import time
-from pathlib import Path
+
+import psutil
 
 POLL_S = 0.05
-
-
-def _table() -> dict[int, tuple[int, int]]:
-    """Returns parent and session of every live process, by its id."""
-    table = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):
-            state, parent, _group, session = entry.read_text().rpartition(")")[2].split()[:4]
-            if state not in "ZX":
-                table[int(entry.parent.name)] = int(parent), int(session)
-    return table
 
 
 class AnsibleProcesses:
@@ -37,11 +27,12 @@ class AnsibleProcesses:
 
     def interrupt(self) -> None:
         """Asks ansible-playbook to end as by Ctrl-C: it passes that on to its tasks, and all tidy up."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGSTOP)
-            self._sessions |= {p for p, (parent, session) in _table().items() if parent == self.pid and session == p}
-            os.kill(self.pid, signal.SIGINT)
-            os.kill(self.pid, signal.SIGCONT)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            playbook = psutil.Process(self.pid)
+            playbook.suspend()  # or it would begin another task
+            self._sessions |= {child.pid for child in playbook.children() if _session(child.pid) == child.pid}
+            playbook.send_signal(signal.SIGINT)
+            playbook.resume()
 
     def wait(self, seconds: float) -> bool:
         """Waits until all have ended.
@@ -65,9 +56,17 @@ class AnsibleProcesses:
         Args:
             signum: The signal.
         """
-        for pid in self._alive():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signum)
+        for process in self._alive():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signum)
 
-    def _alive(self) -> list[int]:
-        return [pid for pid, (_parent, session) in _table().items() if session in self._sessions]
+    def _alive(self) -> list[psutil.Process]:
+        mine = [process for process in psutil.process_iter(["status"]) if _session(process.pid) in self._sessions]
+        return [process for process in mine if process.info["status"] not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)]
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json as json_format
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 from gaiaflow_py.phases import SERVICES, Phase, Phases, State, Step, Steps
 
@@ -252,48 +250,3 @@ def for_run(phases: Phases, steps: Path, *, wanted: bool, json: bool, keep: bool
         if console.width >= NARROW:
             return Terminal(phases, Steps(steps), console, keep=keep)
     return Plain(phases, Steps(steps)) if wanted and not json and keep else Silent()
-
-
-class Work:
-    """Shows the phases of work that isn't Ansible's, while it is entered as a context.
-
-    Args:
-        steps: A file for its steps.
-        json: Whether a program reads the output.
-        clock: Tells the time in seconds.
-    """
-
-    def __init__(self, steps: Path, *, json: bool, clock: Callable[[], float] | None = None) -> None:
-        self._phases = Phases(clock) if clock else Phases()
-        self._file = steps
-        self._progress = for_run(self._phases, steps, wanted=True, json=json)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
-        self._phases.end("interrupted" if interrupted else "failed" if kind else "done")
-        self._progress.stop()
-
-    def begin(self, title: str) -> None:
-        """Enter a phase.
-
-        Args:
-            title: Its title.
-        """
-        self._phases.begin(title)
-        self._progress.show()
-
-    def step(self, done: int = 0, total: int = 0, item: str = "") -> None:
-        """Tell how far the phase is.
-
-        Args:
-            done: How many of its parts are done.
-            total: How many there are, if they can be counted.
-            item: What is done now.
-        """
-        told = {"at": self._phases.clock(), "done": done, "total": total, "item": item, "items": {}}
-        with self._file.open("a") as file:
-            file.write(json_format.dumps(told) + "\n")
-        self._progress.show()

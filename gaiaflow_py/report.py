@@ -159,18 +159,16 @@ def run_document(result: RunResult) -> dict[str, Any]:
         "hosts": {host: asdict(counts) for host, counts in result.hosts.items()},
         "log": str(result.log) if result.log else None,
     }
-    if result.endpoints:
-        content["endpoints"] = result.endpoints
-    if result.image and result.status == "ok":
-        content["image"] = result.image
-    if result.secrets:
-        content["secrets"] = result.secrets
-    if result.notes:
-        content["notes"] = result.notes
-    if result.deferred:
-        content["deferred"] = [asdict(deferred) for deferred in result.deferred]
+    said = {
+        "endpoints": result.endpoints,
+        "image": result.image if result.status == "ok" else "",
+        "secrets": result.secrets,
+        "notes": result.notes,
+        "deferred": [asdict(deferred) for deferred in result.deferred],
+    }
+    content |= {name: value for name, value in said.items() if value}
     if result.failures:
-        content["error"] = asdict(result.failures[0])
+        content["error"] = {name: text for name, text in asdict(result.failures[0]).items() if name != "wrong_input"}
     elif result.status == "interrupted":
         content["error"] = {"task": result.task, "host": "", "message": "interrupted", "hint": "Run it again."}
     return content

@@ -32,6 +32,29 @@ STATES: Mapping[Action, str] = {
 }
 
 
+def given(**said: Any) -> dict[str, Any]:
+    """Return the variables that something was said about, with paths as text.
+
+    Args:
+        said: Variables by name; None, or what is empty, where nothing was said.
+    """
+    return {name: str(value) if isinstance(value, Path) else value for name, value in said.items() if value}
+
+
+def typed(command: str, **said: Any) -> str:
+    """Return a command with its options, as it can be typed again.
+
+    Args:
+        command: The command.
+        said: Options by name; a sequence is several of the same.
+    """
+    words = []
+    for option, value in given(**said).items():
+        for one in [value] if isinstance(value, str) else value:
+            words += [f"--{option}", shlex.quote(one)]
+    return " ".join([command, *words])
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """Options that every playbook command takes.
@@ -116,25 +139,13 @@ class Stack:
 
     def variables(self) -> dict[str, Any]:
         """Returns the playbooks' variables, without those the user said nothing about."""
-        said = {
-            "mlops_instance": self.instance,
-            "mlops_project": str(self.project) if self.project else None,
-            "mlops_services": list(self.services),
-            "mlops_port_overrides": {"jupyter": self.jupyter_port} if self.jupyter_port else None,
-            "mlops_runtime": self.runtime,
-        }
-        return {name: value for name, value in said.items() if value}
-
-    def typed(self, command: str) -> str:
-        """Returns a command with the options that say which stack is meant, as it can be typed again.
-
-        Args:
-            command: The command, without them.
-        """
-        said = {"--instance": self.instance, "--project": self.project, "--runtime": self.runtime}
-        words = [str(word) for option, value in said.items() if value for word in (option, value)]
-        words += [word for service in self.services for word in ("--service", service)]
-        return " ".join([command, *map(shlex.quote, words)])
+        return given(
+            mlops_instance=self.instance,
+            mlops_project=self.project,
+            mlops_services=list(self.services),
+            mlops_port_overrides=given(jupyter=self.jupyter_port),
+            mlops_runtime=self.runtime,
+        )
 
     def change(self, action: Action, options: RunOptions, *, delete_volumes: bool = False) -> Request:
         """Returns the request that starts, stops or restarts the services.
@@ -144,10 +155,8 @@ class Stack:
             options: How to run it.
             delete_volumes: Remove the services' data, too.
         """
-        variables = self.variables() | {"mlops_state": STATES[action]}
-        if delete_volumes:
-            variables["mlops_delete_volumes"] = True
-        return Request("mlops", self.typed(f"mlops --{action}"), variables, options, self._locks())
+        more = given(mlops_state=STATES[action], mlops_delete_volumes=delete_volumes)
+        return Request("mlops", self._typed(f"mlops --{action}"), self.variables() | more, options, self._locks())
 
     def workstation(
         self,
@@ -167,13 +176,9 @@ class Stack:
             conda: Install Miniforge, too.
             strict: What would be left for later is a failure.
         """
-        said = {
-            "workstation_without": list(without),
-            "bundle_file": str(bundle) if bundle else None,
-            "conda_enabled": conda,
-        }
-        variables = self.variables() | {name: value for name, value in said.items() if value}
-        return Request("workstation", self.typed("workstation"), variables, options, self._locks(), strict=strict)
+        more = given(workstation_without=list(without), bundle_file=bundle, conda_enabled=conda)
+        command = self._typed("workstation")
+        return Request("workstation", command, self.variables() | more, options, self._locks(), strict=strict)
 
     def status(self, options: RunOptions) -> Request:
         """Returns the request that asks how the services are.
@@ -182,6 +187,10 @@ class Stack:
             options: How to run it.
         """
         return Request("status", "status", self.variables(), options, is_question=True)
+
+    def _typed(self, command: str) -> str:
+        said = {"instance": self.instance, "project": self.project, "runtime": self.runtime}
+        return typed(command, **said, service=self.services)
 
     def _locks(self) -> tuple[str, ...]:
         return (self.instance or "default",)
@@ -224,29 +233,22 @@ class Cluster:
             options: How to run it.
             force_new: Delete a Minikube profile first.
         """
-        said = {
-            "cluster_instance": self.instance,
-            "cluster_project": str(self.project) if self.project else None,
-            "cluster_kubeconfig": str(self.kubeconfig) if self.kubeconfig else None,
-            "cluster_context": self.context,
-            "cluster_force_new": force_new,
-        }
-        variables = {name: value for name, value in said.items() if value} | {"cluster_state": CLUSTER_STATES[action]}
-        return Request("cluster", self._typed(action), variables, options, (self.instance or "default",))
+        variables = given(
+            cluster_instance=self.instance,
+            cluster_project=self.project,
+            cluster_kubeconfig=self.kubeconfig,
+            cluster_context=self.context,
+            cluster_force_new=force_new,
+            cluster_state=CLUSTER_STATES[action],
+        )
+        return Request("cluster", typed(f"cluster --{action}", **vars(self)), variables, options, self._locks())
 
-    def _typed(self, action: ClusterAction) -> str:
-        said = {
-            "--instance": self.instance,
-            "--project": self.project,
-            "--kubeconfig": self.kubeconfig,
-            "--context": self.context,
-        }
-        words = [str(word) for option, value in said.items() if value for word in (option, value)]
-        return " ".join([f"cluster --{action}", *map(shlex.quote, words)])
+    def _locks(self) -> tuple[str, ...]:
+        return (self.instance or "default",)
 
 
 @dataclass(frozen=True)
-class Given:
+class Content:
     """What a secret is to hold.
 
     Attributes:
@@ -276,20 +278,20 @@ class Secrets:
     kubeconfig: Path | None = None
     context: str | None = None
 
-    def create(self, name: str, given: Given, options: RunOptions) -> Request:
+    def create(self, name: str, content: Content, options: RunOptions) -> Request:
         """Return the request that makes a secret, or replaces it.
 
         Args:
             name: Its name.
-            given: What it is to hold.
+            content: What it is to hold.
             options: How to run it.
         """
-        said = {
-            "kube_secret_data": dict(given.data),
-            "kube_secret_env_files": [str(path) for path in given.env_files],
-            "kube_secret_files": {key: str(path) for key, path in given.files.items()},
-        }
-        return self._request("create", "present", options, name, said)
+        more = given(
+            kube_secret_data=dict(content.data),
+            kube_secret_env_files=list(map(str, content.env_files)),
+            kube_secret_files=given(**content.files),
+        )
+        return self._request("create", "present", options, name, more)
 
     def delete(self, name: str, options: RunOptions) -> Request:
         """Return the request that deletes a secret.
@@ -309,14 +311,14 @@ class Secrets:
         return self._request("list", "listed", options, "", {})
 
     def _request(self, action: str, state: str, options: RunOptions, name: str, more: Mapping[str, Any]) -> Request:
-        said = {
-            "kube_secret_name": name,
-            "kube_secret_instance": self.instance,
-            "kube_secret_namespace": self.namespace,
-            "kube_secret_kubeconfig": str(self.kubeconfig) if self.kubeconfig else None,
-            "kube_secret_context": self.context,
+        variables = given(
+            kube_secret_name=name,
+            kube_secret_instance=self.instance,
+            kube_secret_namespace=self.namespace,
+            kube_secret_kubeconfig=self.kubeconfig,
+            kube_secret_context=self.context,
+            kube_secret_state=state,
             **more,
-        }
-        variables = {key: value for key, value in said.items() if value} | {"kube_secret_state": state}
+        )
         command = " ".join(["secrets", action, *([shlex.quote(name)] if name else [])])
         return Request("secrets", command, variables, options, is_question=action == "list")

@@ -17,14 +17,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from gaiaflow_py import environment, extravars, progress, runlog
 from gaiaflow_py.errors import InputError, SetupError
 from gaiaflow_py.events import KILLED, Collector, Event, RunResult
 from gaiaflow_py.lock import held, run_lock
 from gaiaflow_py.paths import content_root, home
-from gaiaflow_py.processes import AnsibleProcesses
 from gaiaflow_py.request import Request
+
+if TYPE_CHECKING:
+    from gaiaflow_py.processes import AnsibleProcesses
 
 POLL_S = 0.2
 """How often the display is refreshed and a signal looked for."""
@@ -231,6 +234,8 @@ class _Run:
         return self._is_out_of_patience(self._processes)
 
     def _ansible_processes(self) -> AnsibleProcesses | None:
+        from gaiaflow_py.processes import AnsibleProcesses
+
         try:
             return AnsibleProcesses(int((self._private / "pid").read_text()))
         except (FileNotFoundError, ValueError):

@@ -8,7 +8,7 @@ from pathlib import Path
 from gaiaflow_py.errors import InputError
 from gaiaflow_py.events import RunResult
 from gaiaflow_py.manager import check, perform
-from gaiaflow_py.request import Given, RunOptions, Secrets
+from gaiaflow_py.request import Content, RunOptions, Secrets
 
 
 def create_secrets(
@@ -44,4 +44,4 @@ def create_secrets(
             )
     file = Path(kubeconfig).expanduser().absolute() if kubeconfig is not None else None
     secrets = Secrets(instance, namespace, file, context)
-    return perform(secrets.create(secret_name, Given(data=dict(secret_data)), RunOptions(progress=progress)))
+    return perform(secrets.create(secret_name, Content(data=dict(secret_data)), RunOptions(progress=progress)))

@@ -7,14 +7,25 @@ DOCUMENTATION = r"""
 module: gaiaflow_project
 short_description: Make a project from the cookiecutter template
 description:
-  - Makes the project where there is none, and never touches one that is there.
+  - With I(directory), makes the project where there is none, and never touches one that is there. Its names are made
+    of the directory's.
+  - With I(parent), makes a new project of the template's variables in there, and refuses where something stands in its
+    place. Values that aren't given are the user's own defaults of cookiecutter, or the template's.
   - Only the machine that Ansible runs on has the template and cookiecutter. For other hosts the project is made there
     with I(packed) true, and put in its place with I(content). With I(directory) alone, the module only looks.
 options:
   directory:
     description: The project's directory.
     type: path
-    required: true
+  parent:
+    description:
+      - The directory in which the project's own is made, by the name that the template's variables give it.
+      - Unlike a path, it may hold a C($), which stands for itself.
+    type: str
+  values:
+    description: The template's variables, with I(parent). Text is taken as it is, and never as a template.
+    type: dict
+    default: {}
   template:
     description: The cookiecutter template.
     type: path
@@ -26,166 +37,171 @@ options:
     description: A project that was packed.
     type: str
   include_example:
-    description: Whether the project holds the example DAG, code and notebook.
+    description: Whether the project holds the example DAG, code and notebook, with I(directory).
     type: bool
     default: true
 """
 
+EXAMPLES = r"""
+- name: Provide the project
+  gaiaflow_project:
+    directory: /home/me/my-project
+    template: template
+
+- name: Make a new project
+  gaiaflow_project:
+    parent: /home/me
+    values:
+      project_name: My project
+    template: template
+"""
+
 RETURN = r"""
-directory:
+project:
   description: The project's directory as an absolute path.
   returned: without I(packed)
   type: str
 missing:
   description: Whether there was no project.
-  returned: without I(packed)
+  returned: with I(directory), without I(packed)
   type: bool
 content:
   description: The project as an archive, in base64.
   returned: with I(packed)
   type: str
+wrong_input:
+  description: Whether what was asked for isn't allowed, and so the failure is the caller's.
+  returned: on failure
+  type: bool
 """
 
 import base64
 import io
-import json
 import re
-import shutil
-import subprocess
-import sys
 import tarfile
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gaiaflow_errors import SetupError
+from ansible.module_utils.gaiaflow_template import RefusedValueError, place, render
 
 FOLDER = "project"
 
 
 def is_project(directory: Path) -> bool:
-    """Whether a project stands there."""
+    """Return whether a project stands there."""
     return (directory / "dags").is_dir()
 
 
 def refuse_unusable(directory: Path) -> None:
-    """Raises ValueError where no project can be made."""
+    """Raise RefusedValueError where no project can be made."""
     if directory.exists() and not directory.is_dir():
-        raise ValueError(f"{directory} is a file; a project needs a directory.")
+        raise RefusedValueError(f"{directory} is a file; a project needs a directory.")
     if directory.is_dir() and any(directory.iterdir()):
-        raise ValueError(f"{directory} is neither empty nor a project (it has no directory 'dags').")
+        raise RefusedValueError(f"{directory} is neither empty nor a project (it has no directory 'dags').")
     existing = next(parent for parent in directory.parents if parent.exists())
     if not existing.is_dir():
-        raise ValueError(f"{directory} cannot be made: {existing} is a file.")
+        raise RefusedValueError(f"{directory} cannot be made: {existing} is a file.")
 
 
 def names(directory: Path) -> list[dict[str, str]]:
-    """The project's names after its directory's; the second choice is for one that would hide a Python module."""
+    """Return the project's names after its directory's; the second are for names that would hide a Python module."""
     words = re.sub(r"[^0-9a-zA-Z]+", " ", directory.name).strip() or "project"
     first = {"project_name": words.title() if words.islower() else words, "project_folder": FOLDER}
     package = re.sub(r"^(?=[0-9])", "project_", words.lower().replace(" ", "_"))
     return [first, {**first, "package_name": f"{package}_project"}]
 
 
-def literal(text: str) -> str:
-    """A template of Jinja's that gives this text: cookiecutter takes every answer as one."""
-    escaped = text.encode("unicode_escape").decode().replace('"', '\\"')
-    return f'{{{{ "{escaped}" }}}}'
-
-
-def run_cookiecutter(template: Path, aside: Path, answers: dict[str, str], include_example: bool) -> str:
-    """Runs cookiecutter; returns what it complained of, nothing when it made the project."""
-    configuration = aside / "cookiecutter.yml"
-    # Cookiecutter would otherwise leave a record in the user's home.
-    configuration.write_text(json.dumps({"replay_dir": str(aside / "replay"), "cookiecutters_dir": str(aside)}))
-    command = [sys.executable, "-m", "cookiecutter", "--no-input", "--config-file", str(configuration)]
-    command += ["--output-dir", str(aside / "made"), str(template)]
-    command += [f"{key}={literal(value)}" for key, value in answers.items()]
-    command.append(f"include_example={include_example}")
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    complaint = done.stderr.strip() or done.stdout.strip() or f"cookiecutter ended with code {done.returncode}"
-    return complaint if done.returncode else ""
-
-
 def generate(template: Path, name: Path, include_example: bool, aside: Path) -> Path:
-    """Makes the project that is to stand at `name`, aside, and returns where.
-
-    Cookiecutter works elsewhere: it takes the names of the directories above the project as templates, too.
-    """
-    complaint = ""
-    with tempfile.TemporaryDirectory() as elsewhere:
-        for choice in names(name):
-            complaint = run_cookiecutter(template, Path(elsewhere), choice, include_example)
-            if not complaint:
-                return Path(shutil.move(f"{elsewhere}/made/{FOLDER}", aside))
-    raise ValueError(complaint)
+    """Make the project that is to stand at `name`, aside, and return where."""
+    first, second = ({**choice, "include_example": include_example} for choice in names(name))
+    try:
+        return render(template, first, aside / "first", user_defaults=False)
+    except RefusedValueError:
+        return render(template, second, aside / "second", user_defaults=False)
 
 
 def pack(project: Path) -> str:
-    """A project as text, which another host can be sent."""
+    """Return a project as text, which another host can be sent."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as tar:
-        tar.add(project, arcname="project")
+        tar.add(project, arcname=FOLDER)
     return base64.b64encode(file.getvalue()).decode()
 
 
 def unpack(content: str, aside: Path) -> Path:
-    """Unpacks a project aside, and returns where."""
+    """Unpack a project aside, and return where."""
     with tarfile.open(fileobj=io.BytesIO(base64.b64decode(content)), mode="r:gz") as tar:
         # It keeps nothing of the other machine's owners; older Pythons have no such filters.
         tar.extraction_filter = getattr(tarfile, "data_filter", None)
         tar.extractall(aside / "made")
-    return aside / "made" / "project"
-
-
-def place(directory: Path, make: Callable[[Path], Path]) -> None:
-    """Has the project made beside its place and moves it there, so that an interrupted run leaves no half of one."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".gaiaflow-new-", dir=directory.parent) as aside:
-        project = make(Path(aside))
-        if directory.is_dir():
-            directory.rmdir()
-        project.rename(directory)
+    return aside / "made" / FOLDER
 
 
 def ensure(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Does what is asked for, and tells about it."""
+    """Provide the project in its directory; return what the module does."""
     directory = Path(params["directory"]).absolute()
+    with tempfile.TemporaryDirectory() as aside:
 
-    def make(aside: Path) -> Path:
-        if params["content"]:
-            return unpack(params["content"], aside)
-        return generate(Path(params["template"]), directory, params["include_example"], aside)
+        def make() -> Path:
+            if params["content"]:
+                return unpack(params["content"], Path(aside))
+            return generate(Path(params["template"]), directory, params["include_example"], Path(aside))
 
-    if params["packed"]:
-        with tempfile.TemporaryDirectory() as aside:
-            return {"changed": False, "content": pack(make(Path(aside)))}
-    missing = not is_project(directory)
-    if missing:
-        refuse_unusable(directory)
-    can_make = bool(params["content"] or params["template"])
-    if missing and can_make and not check_mode:
-        place(directory, make)
-    return {"changed": missing and (can_make or check_mode), "missing": missing, "directory": str(directory)}
+        if params["packed"]:
+            return {"changed": False, "content": pack(make())}
+        missing = not is_project(directory)
+        if missing:
+            refuse_unusable(directory)
+        can_make = bool(params["content"] or params["template"])
+        if missing and can_make and not check_mode:
+            place(make(), directory)
+    return {"changed": missing and (can_make or check_mode), "missing": missing, "project": str(directory)}
+
+
+def make_new(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Make a new project in the parent directory; return what the module does."""
+    parent = Path(params["parent"]).expanduser().absolute()
+    with tempfile.TemporaryDirectory() as aside:
+        try:
+            made = render(Path(params["template"]), params["values"], Path(aside, "made"), user_defaults=True)
+            target = parent / made.name
+            if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
+                hint = "Choose another name or --output-dir."
+                raise RefusedValueError(f"'{target}' exists already and isn't empty.", hint)
+            if not check_mode:
+                place(made, target)
+        except OSError as error:
+            raise RefusedValueError(f"The project can't be put into '{parent}': {error}") from error
+    return {"changed": True, "project": str(target)}
 
 
 def main() -> None:
-    """Runs the module."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "directory": {"type": "path", "required": True},
+            "directory": {"type": "path"},
+            "parent": {"type": "str"},
+            "values": {"type": "dict", "default": {}},
             "template": {"type": "path"},
             "include_example": {"type": "bool", "default": True},
             "packed": {"type": "bool", "default": False},
             "content": {"type": "str"},
         },
+        required_one_of=[("directory", "parent")],
+        mutually_exclusive=[("directory", "parent")],
+        required_by={"parent": ["template"]},
         supports_check_mode=True,
     )
+    action = make_new if module.params["parent"] else ensure
     try:
-        result = ensure(module.params, module.check_mode)
-    except (OSError, ValueError) as error:
-        module.fail_json(msg=str(error), hint="Name another directory with --project DIR.")
+        result = action(module.params, module.check_mode)
+    except (OSError, SetupError) as error:
+        usual = "" if module.params["parent"] else "Name another directory with --project DIR."
+        hint = getattr(error, "hint", "") or usual
+        module.fail_json(msg=str(error), hint=hint, wrong_input=isinstance(error, RefusedValueError))
     module.exit_json(**result)
 
 

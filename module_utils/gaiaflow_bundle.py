@@ -57,7 +57,16 @@ def read(path: Path) -> Bundle:
         raise BundleError(
             f"The bundle {path} was made by another version of gaiaflow-setup (its format is {version!r})."
         )
-    return Bundle(path, manifest, hashlib.sha256(text).hexdigest()[:16])
+    return Bundle(path, manifest, digest_of(text))
+
+
+def digest_of(manifest: bytes) -> str:
+    """Return the digest that names a bundle.
+
+    Args:
+        manifest: Its manifest.
+    """
+    return hashlib.sha256(manifest).hexdigest()[:16]
 
 
 def unpack(bundle: Bundle, destination: Path | None) -> None:

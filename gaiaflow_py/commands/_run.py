@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 if TYPE_CHECKING:
+    from gaiaflow_py.events import RunResult
     from gaiaflow_py.request import Request
 
 PLAN = "gaiaflow_py.plan"
@@ -82,3 +83,27 @@ def project_path(project: str | None, *, local: bool, state: Literal["exists", "
             f"the directory '{path}' doesn't exist (gaiaflow-setup new makes a project).", param_hint="--project"
         )
     return path
+
+
+def make(request: Request) -> RunResult:
+    """Run a playbook that makes one thing, and return how that ended.
+
+    Args:
+        request: What to run.
+
+    Raises:
+        InputError: What the user gave isn't allowed.
+        GaiaflowError: It failed otherwise.
+        KeyboardInterrupt: A signal ended it.
+    """
+    from gaiaflow_py import runner
+    from gaiaflow_py.errors import GaiaflowError, InputError
+
+    result = runner.run(request)
+    if result.status == "interrupted":
+        raise KeyboardInterrupt
+    if result.failures:
+        failure = result.failures[0]
+        kind = InputError if failure.wrong_input else GaiaflowError
+        raise kind(failure.message, failure.hint)
+    return result

@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
-from gaiaflow_py import bundle
 from gaiaflow_py import options as opts
+
+SPECIFICATION = opts.arguments_of("bundle", "pack")
+"""What the role that makes bundles takes."""
 
 
 @click.group(name="bundle", context_settings=opts.HELP)
@@ -19,14 +21,16 @@ def command() -> None:
     """
 
 
+def _choices(variable: str) -> click.Choice[str]:
+    return click.Choice([choice for choice in SPECIFICATION[variable]["choices"] if choice])
+
+
 @opts.command(
     "create", "bundle create gaiaflow.tar --project ~/my-project", "bundle create arm.tar --platform linux/arm64"
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option(
-    "--platform", type=click.Choice(tuple(bundle.PLATFORMS)), help="What it is for.  [default: this machine's]"
-)
-@click.option("--python", type=click.Choice(bundle.PYTHONS), help="Python's version there.  [default: this machine's]")
+@click.option("--platform", type=_choices("bundle_platform"), help="What it is for.  [default: this machine's]")
+@click.option("--python", type=_choices("bundle_python"), help="Python's version there.  [default: this machine's]")
 @opts.project_option("A project whose dependencies are packed, too.")
 @click.option(
     "-e", "--extra-vars", type=opts.ExtraVariable(), multiple=True, help="A variable, such as minikube_mirror."
@@ -44,40 +48,63 @@ def create(
     cluster: bool,
     strict: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Make a bundle of every wheel and program that an installation downloads.
 
     What can't be had here, as its site can't be reached, is listed and left out.
     """
-    import signal
-
     from gaiaflow_py import report
-    from gaiaflow_py.commands._run import project_path
+    from gaiaflow_py.commands import _run
+    from gaiaflow_py.request import Request, RunOptions, given
 
-    for signum in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, signal.default_int_handler)  # as Ctrl-C: nothing is left behind
-    default = bundle.this_machine()
+    file = _place(file)
+    path = _run.project_path(project, local=True, state="exists")
+    variables = given(
+        bundle_file=file,
+        bundle_platform=platform,
+        bundle_python=python,
+        bundle_projects=[str(path)] if path else None,
+        bundle_cluster=cluster,
+        bundle_strict=strict,
+    )
+    values, files = opts.variables(extra_vars)
     try:
-        packed = bundle.create(
-            file.expanduser().absolute(),
-            bundle.Target(platform or default.platform, python or default.python),
-            project=project_path(project, local=True, state="exists"),
-            variables=_variables(extra_vars),
-            cluster=cluster,
-            strict=strict,
-            as_json=as_json,
-        )
+        _run.make(Request("bundle", "bundle", variables, RunOptions(extra_vars=values, var_files=files, json=as_json)))
     except KeyboardInterrupt:
-        click.echo(
-            "\nInterrupted: no bundle was made, and nothing is left of it. Run the same command again.", err=True
-        )
+        report.message("\nInterrupted: no bundle was made, and nothing is left of it. Run the same command again.")
         raise
+    manifest = _read(file)
     if as_json:
-        report.document({"file": str(packed.file), "size": packed.size, **packed.manifest})
-        return
-    print(f"Made {packed.file}: {_summary(packed.manifest)}.")
-    _warn(packed.manifest)
-    print(f"\nNext, on the machine without a network:\n  ./gaiaflow-setup workstation --bundle {packed.file.name}")
+        del manifest["digest"]  # whoever unpacks it, names it by that
+        report.document({"file": str(file), "size": file.stat().st_size, **manifest})
+        return 0
+    print(f"Made {file}: {_summary(manifest)}.")
+    _warn(manifest)
+    print(f"\nNext, on the machine without a network:\n  ./gaiaflow-setup workstation --bundle {file.name}")
+    return 0
+
+
+def _place(file: Path) -> Path:
+    """Return the bundle's absolute path, if it can be made there."""
+    from gaiaflow_py.errors import InputError
+
+    place = file.expanduser().absolute()
+    if not place.parent.is_dir():
+        raise InputError(f"The bundle '{place}' can't be made: No such file or directory.")
+    return place
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return what a bundle tells about itself, and its digest."""
+    from gaiaflow_py.errors import InputError
+    from gaiaflow_py.shared import module_utils
+
+    utils = module_utils("gaiaflow_bundle")
+    try:
+        bundle = utils.read(file)
+    except utils.BundleError as error:
+        raise InputError(str(error)) from error
+    return {"digest": bundle.digest, **bundle.manifest}
 
 
 @opts.command("show", "bundle show gaiaflow.tar", "bundle show gaiaflow.tar --json")
@@ -87,7 +114,7 @@ def show(*, file: Path, as_json: bool) -> None:
     """List what is in a bundle, and the packages of the distribution that a mirror there must have."""
     from gaiaflow_py import report
 
-    manifest = bundle.read(file.expanduser().absolute())
+    manifest = _read(file.expanduser().absolute())
     if as_json:
         report.document(manifest)
         return
@@ -97,15 +124,6 @@ def show(*, file: Path, as_json: bool) -> None:
     report.table(("variable", "packages"), list(_package_rows(manifest["packages"])))
     print(f"\n{_summary(manifest)}; digest {manifest['digest']}.")
     _warn(manifest)
-
-
-def _variables(given: tuple[str | dict[str, Any], ...]) -> dict[str, Any]:
-    import yaml
-
-    found: dict[str, Any] = {}
-    for one in given:
-        found |= one if isinstance(one, dict) else yaml.safe_load(Path(one[1:]).expanduser().read_text())
-    return found
 
 
 def _summary(manifest: dict[str, Any]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from gaiaflow_py.request import ClusterAction, RunOptions
 
 
-def _action(given: dict[ClusterAction, bool]) -> ClusterAction:
-    wanted = [action for action, is_given in given.items() if is_given]
-    if len(wanted) != 1:
-        got = " and ".join(f"--{action}" for action in wanted) or "none"
-        raise click.UsageError(f"Give exactly one of {', '.join(f'--{action}' for action in given)} (got {got}).")
-    return wanted[0]
+ACTIONS = {
+    "start": "Start Kubernetes, and connect the stack with it.",
+    "stop": "Stop it; what is in it stays.",
+    "restart": "Stop it and start it again.",
+    "delete": "Delete it with all that is in it (asks).",
+    "build-only": "Only build the project's image, and put it where pods find it.",
+    "create-config-only": "Only write the kubeconfig that Airflow uses.",
+    "create-secrets": "Only make the secrets that the project declares.",
+}
 
 
 def _check(action: ClusterAction, kubeconfig: str | None, context: str | None, *, force_new: bool) -> None:
@@ -44,13 +47,7 @@ def _check(action: ClusterAction, kubeconfig: str | None, context: str | None, *
     "cluster --start -e cluster_memory_mb=8192 -e cluster_cpus=4",
     "cluster --delete",
 )
-@click.option("--start", is_flag=True, help="Start Kubernetes, and connect the stack with it.")
-@click.option("-s", "--stop", is_flag=True, help="Stop it; what is in it stays.")
-@click.option("-r", "--restart", is_flag=True, help="Stop it and start it again.")
-@click.option("--delete", is_flag=True, help="Delete it with all that is in it (asks).")
-@click.option("--build-only", is_flag=True, help="Only build the project's image, and put it where pods find it.")
-@click.option("--create-config-only", is_flag=True, help="Only write the kubeconfig that Airflow uses.")
-@click.option("--create-secrets", is_flag=True, help="Only make the secrets that the project declares.")
+@opts.actions(ACTIONS, short={"stop": "s", "restart": "r"})
 @click.option("--force-new", is_flag=True, help="Delete the Minikube profile first, with all that is in it (asks).")
 @click.option(
     "--kubeconfig",
@@ -66,13 +63,7 @@ def _check(action: ClusterAction, kubeconfig: str | None, context: str | None, *
 def command(
     *,
     options: RunOptions,
-    start: bool,
-    stop: bool,
-    restart: bool,
-    delete: bool,
-    build_only: bool,
-    create_config_only: bool,
-    create_secrets: bool,
+    actions: Sequence[str],
     force_new: bool,
     kubeconfig: str | None,
     context: str | None,
@@ -88,24 +79,13 @@ def command(
     """
     from gaiaflow_py.request import Cluster
 
-    action = _action(
-        {
-            "start": start,
-            "stop": stop,
-            "restart": restart,
-            "delete": delete,
-            "build-only": build_only,
-            "create-config-only": create_config_only,
-            "create-secrets": create_secrets,
-        }
-    )
+    action = cast("ClusterAction", opts.the_one(actions, tuple(ACTIONS)))
     _check(action, kubeconfig, context, force_new=force_new)
     path = _run.project_path(project, local=options.inventory is None, state="exists")
     if (action == "delete" or force_new) and not options.check:
         loss = "This deletes the Minikube profile with its pods, and every secret that was made in it."
         _run.confirm(loss, yes=yes, as_json=options.json)
-    file = Path(kubeconfig).expanduser().absolute() if kubeconfig else None
-    cluster = Cluster(instance, path, file, context)
+    cluster = Cluster(instance, path, opts.absolute(kubeconfig) if kubeconfig else None, context)
     request = cluster.change(action, options, force_new=force_new)
     if action == "build-only" and not _run.is_plan():
         from gaiaflow_py import pushed, report

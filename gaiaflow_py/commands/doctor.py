@@ -24,11 +24,10 @@ def command(*, options: RunOptions, fix: bool) -> int:
     The exit code is 0 when nothing is wrong, and 1 when something is, or is still.
     """
     from gaiaflow_py import findings, report, runner
-    from gaiaflow_py.request import Request
+    from gaiaflow_py.request import Request, given
 
-    variables = {"doctor_fix": fix, "doctor_sudo": options.become_password is not None}
-    said = {name: value for name, value in variables.items() if value}
-    request = Request("doctor", "doctor --fix" if fix else "doctor", said, options)
+    variables = given(doctor_fix=fix, doctor_sudo=options.become_password is not None)
+    request = Request("doctor", "doctor --fix" if fix else "doctor", variables, options)
     result = runner.run(request)
     if options.json:
         findings.document(result)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -16,15 +16,11 @@ if TYPE_CHECKING:
     from gaiaflow_py.request import Action, RunOptions
 
 
-def _action(start: bool, stop: bool, restart: bool, export: bool) -> Action:
-    actions: dict[Action, bool] = {"start": start, "stop": stop, "restart": restart, "export-compose": export}
-    given = [action for action, wanted in actions.items() if wanted]
-    if not given and _run.is_plan():
-        return "start"
-    if len(given) != 1:
-        got = " and ".join(f"--{action}" for action in given) or "none"
-        raise click.UsageError(f"Give exactly one of --start, --stop, --restart and --export-compose (got {got}).")
-    return given[0]
+ACTIONS = {
+    "start": "Start the services, and wait until they answer.",
+    "stop": "Stop the services; their data stays.",
+    "restart": "Stop the services and start them again.",
+}
 
 
 def _check_build(runtime: str | None, cache: bool, docker_build: bool) -> None:
@@ -50,9 +46,7 @@ def _losses(instance: str, services: tuple[str, ...]) -> str:
     "mlops --export-compose compose.yaml",
     "mlops --stop --delete-volume",
 )
-@click.option("--start", is_flag=True, help="Start the services, and wait until they answer.")
-@click.option("--stop", is_flag=True, help="Stop the services; their data stays.")
-@click.option("--restart", is_flag=True, help="Stop the services and start them again.")
+@opts.actions(ACTIONS)
 @click.option(
     "--service",
     "services",
@@ -87,9 +81,7 @@ def _losses(instance: str, services: tuple[str, ...]) -> str:
 def command(
     *,
     options: RunOptions,
-    start: bool,
-    stop: bool,
-    restart: bool,
+    actions: Sequence[str],
     cache: bool,
     docker_build: bool,
     carry_data: bool | None,
@@ -107,9 +99,10 @@ def command(
     A start returns when every service answers its health check, or fails naming the one that didn't. -v means
     --delete-volume here: Ansible's own output is --verbose.
     """
-    from gaiaflow_py.request import Stack
+    from gaiaflow_py.request import Stack, given
 
-    action = _action(start, stop, restart, export_compose is not None)
+    wanted = [*actions, *(["export-compose"] if export_compose else [])] or ["start"] * _run.is_plan()
+    action = cast("Action", opts.the_one(wanted, (*ACTIONS, "export-compose")))
     if action == "export-compose":
         runtime = runtime or "docker"
     _check_build(runtime, cache, docker_build)
@@ -121,13 +114,13 @@ def command(
         carry_data = _carries(instance or "default", runtime, options)
     stack = Stack(instance, path, services, jupyter_port, runtime)
     request = stack.change(action, options, delete_volumes=delete_volume)
-    said = {
-        "mlops_build": "always" if docker_build else None,
-        "mlops_build_cache": cache or None,
-        "mlops_carry_data": carry_data,
-        "mlops_export_file": str(Path(export_compose).expanduser().absolute()) if export_compose else None,
-    }
-    variables = {name: value for name, value in said.items() if value is not None}
+    variables = given(
+        mlops_build="always" if docker_build else None,
+        mlops_build_cache=cache,
+        mlops_export_file=opts.absolute(export_compose) if export_compose else None,
+    )
+    if carry_data is not None:
+        variables["mlops_carry_data"] = carry_data
     return _run.run(replace(request, variables={**request.variables, **variables}))
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from gaiaflow_py import options as opts
+from gaiaflow_py.errors import InputError
 
 
 def _template() -> Path:
@@ -33,6 +36,10 @@ def _values(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]
             raise click.BadParameter(f"'{pair}' is not name=value.")
         if name not in known:
             raise click.BadParameter(f"the template has no '{name}'; it has: {', '.join(known)}.")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise InputError(
+                f"{name} isn't text in UTF-8: {os.fsencode(value)!r}.", "Type it in a terminal with UTF-8."
+            )
         values[name] = value
     return values
 
@@ -48,12 +55,38 @@ def command(values: dict[str, str], output_dir: Path, no_input: bool, as_json: b
     Asks for what isn't given. The values are the template's variables.
     """
     from gaiaflow_py import report
-    from gaiaflow_py.project import generate
+    from gaiaflow_py.commands import _run
+    from gaiaflow_py.request import Request, RunOptions
 
-    project = generate(_template(), output_dir.expanduser().absolute(), values, ask=not (no_input or as_json))
+    told = values if no_input or as_json else _ask(values)
+    variables = {"project_parent": str(output_dir.expanduser().absolute()), "project_values": told}
+    # What has ended stays on no screen: that a project was made is all there is to say.
+    request = Request("new", "new", variables, RunOptions(json=as_json), is_question=True)
+    project = _run.make(request).project
     if as_json:
-        report.document({"project": str(project)})
+        report.document({"project": project})
         return
     print(
         f"Made {project}\n\nNext:\n  gaiaflow-setup mlops --start --project '{project}'\n  gaiaflow-setup open airflow"
     )
+
+
+def _ask(values: dict[str, str]) -> dict[str, Any]:
+    """Ask for the template's variables, and return them; those that are given are offered as defaults."""
+    from cookiecutter.config import get_user_config
+    from cookiecutter.exceptions import CookiecutterException
+    from cookiecutter.generate import generate_context
+    from cookiecutter.prompt import prompt_for_config
+
+    from gaiaflow_py.errors import GaiaflowError, InputError
+    from gaiaflow_py.shared import module_utils
+
+    try:
+        given = module_utils("gaiaflow_template").as_text(_template(), values)
+        defaults = get_user_config()["default_context"]
+        answers = prompt_for_config(generate_context(str(_template() / "cookiecutter.json"), defaults, given))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    except CookiecutterException as error:
+        raise GaiaflowError(f"The project couldn't be made: {error}") from error
+    return {name: answers[name] for name in _known()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ def command() -> None:
 
 
 def _cluster_options(function: opts.Command) -> opts.Command:
+    """Add the options that say whose secrets are meant, and hand them over as `secrets`."""
     choices: list[opts.Decorator] = [
         click.option("--namespace", metavar="NAME", help="Their namespace.  [default: the one of the instance's pods]"),
         click.option(
@@ -36,9 +38,20 @@ def _cluster_options(function: opts.Command) -> opts.Command:
         click.option("--context", metavar="NAME", help="The context in that file.  [default: its current one]"),
         opts.instance_option,
     ]
+
+    @functools.wraps(function)
+    def wrapper(
+        *, instance: str | None, namespace: str | None, kubeconfig: str | None, context: str | None, **others: object
+    ) -> object:
+        from gaiaflow_py.request import Secrets
+
+        file = opts.absolute(kubeconfig) if kubeconfig else None
+        return function(secrets=Secrets(instance, namespace, file, context), **others)
+
+    decorated: opts.Command = wrapper
     for choice in reversed(choices):
-        function = choice(function)
-    return function
+        decorated = choice(decorated)
+    return decorated
 
 
 @opts.command(
@@ -56,46 +69,36 @@ def _cluster_options(function: opts.Command) -> opts.Command:
 def create(
     *,
     options: RunOptions,
+    secrets: Secrets,
     name: str,
     env_files: tuple[str, ...],
     literals: tuple[str, ...],
     files: tuple[str, ...],
-    namespace: str | None,
-    kubeconfig: str | None,
-    context: str | None,
-    instance: str | None,
 ) -> int:
     """Make a secret, or replace it whole.
 
     Files are read on this machine; Ansible Vault may have encrypted them. What is wrong is refused by its place before
     anything changes.
     """
-    from gaiaflow_py.request import Given
+    from gaiaflow_py.request import Content
 
     paths = _by_key(files)
     key = _literal_key(literals)
     if not (env_files or paths or key):
         raise click.UsageError("Say what it is to hold: --from-env-file, --from-literal or --from-file.")
     data = {key: _standard_input(key)} if key else {}
-    given = Given(data, tuple(map(_absolute, env_files)), paths)
-    return _run.run(_secrets(instance, namespace, kubeconfig, context).create(name, given, options))
+    content = Content(data, tuple(map(opts.absolute, env_files)), paths)
+    return _run.run(secrets.create(name, content, options))
 
 
 @opts.command("list", "secrets list", "secrets list --json")
 @_cluster_options
 @opts.run_options()
-def show(
-    *,
-    options: RunOptions,
-    namespace: str | None,
-    kubeconfig: str | None,
-    context: str | None,
-    instance: str | None,
-) -> int:
+def show(*, options: RunOptions, secrets: Secrets) -> int:
     """List the secrets: names, keys and lengths, never values."""
     from gaiaflow_py import report, runner
 
-    request = _secrets(instance, namespace, kubeconfig, context).list(options)
+    request = secrets.list(options)
     result = runner.run(request)
     report.secrets(request, result)
     return result.exit_code
@@ -106,35 +109,16 @@ def show(
 @opts.yes_option
 @_cluster_options
 @opts.run_options()
-def delete(
-    *,
-    options: RunOptions,
-    name: str,
-    yes: bool,
-    namespace: str | None,
-    kubeconfig: str | None,
-    context: str | None,
-    instance: str | None,
-) -> int:
+def delete(*, options: RunOptions, secrets: Secrets, name: str, yes: bool) -> int:
     """Delete a secret (asks)."""
     if not options.check:
         loss = f"This deletes the secret '{name}': tasks that are given it can't start any more."
         _run.confirm(loss, yes=yes, as_json=options.json)
-    return _run.run(_secrets(instance, namespace, kubeconfig, context).delete(name, options))
+    return _run.run(secrets.delete(name, options))
 
 
 for _one in (create, show, delete):
     command.add_command(_one)
-
-
-def _secrets(instance: str | None, namespace: str | None, kubeconfig: str | None, context: str | None) -> Secrets:
-    from gaiaflow_py.request import Secrets
-
-    return Secrets(instance, namespace, _absolute(kubeconfig) if kubeconfig else None, context)
-
-
-def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()
 
 
 def _by_key(files: Sequence[str]) -> dict[str, Path]:
@@ -148,8 +132,8 @@ def _by_key(files: Sequence[str]) -> dict[str, Path]:
         if not key or not path:
             raise click.UsageError(f"--from-file '{given}' is not FILE or KEY=FILE.")
         if key in found:
-            raise click.UsageError(f"--from-file gives {key} twice: '{found[key]}' and '{_absolute(path)}'.")
-        found[key] = _absolute(path)
+            raise click.UsageError(f"--from-file gives {key} twice: '{found[key]}' and '{opts.absolute(path)}'.")
+        found[key] = opts.absolute(path)
     return found
 
 

@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import ansible.module_utils
+import psutil
 import pytest
 import yaml
 from cli_content import Content, copy_launcher, wait_for
+from doctor_machine import load_shared
 from role_play import Played, interpreter, interrupt, play
 
-from gaiaflow_py import bundle
-
 CHECKOUT = Path(__file__).parents[2]
-HERE = bundle.this_machine()
+HERE = {
+    "platform": {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}[os.uname().machine],
+    "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+}
 UNREACHABLE = "http://127.0.0.1:9"
 MINIKUBE = b"#!/bin/sh\necho minikube\n"
 
@@ -65,6 +68,7 @@ def packer(tmp_path_factory: pytest.TempPathFactory) -> Content:
     """A checkout that needs three packages and two programs."""
     content = Content(tmp_path_factory.mktemp("packer"))
     roles, template = content.root / "roles", content.root / "template"
+    content.checkouts_own("bundle", "bundle")
     write(content.root / "requirements" / "cli.txt", locked("click", "uv"))
     write(roles / "mlops" / "files" / "locks" / "base.txt", locked("click"))
     write(roles / "mlops" / "files" / "locks" / "airflow.txt", locked("markupsafe") + ELSEWHERE)
@@ -97,7 +101,7 @@ def packed(packer: Content) -> Path:
 
 def test_a_bundle_holds_what_the_locks_and_the_project_need(packer: Content, packed: Path) -> None:
     shown = packer.json("bundle", "show", str(packed))
-    assert (shown["platform"], shown["python"]) == (HERE.platform, HERE.python)
+    assert {name: shown[name] for name in HERE} == HERE
     assert [one["component"] for one in shown["missing"]] == ["kubectl 4.5.6"]
     assert shown["packages"] == {"launcher": ["python3", "python3-venv"], "docker_packages": ["docker-ce"]}
     wheels = [name.removeprefix("wheels/").split("-")[0] for name in shown["files"] if name.startswith("wheels/")]
@@ -118,13 +122,18 @@ def test_a_bundle_holds_what_the_locks_and_the_project_need(packer: Content, pac
 def test_the_same_contents_make_the_same_bundle(packer: Content, packed: Path, tmp_path: Path) -> None:
     assert packer.run("bundle", "create", str(tmp_path / "again")).returncode == 0
     assert (tmp_path / "again").read_bytes() == packed.read_bytes()
+    written = (tmp_path / "again").stat()
+    assert packer.run("bundle", "create", str(tmp_path / "again")).returncode == 0
+    assert (tmp_path / "again").stat() == written
 
 
 def test_a_bundle_for_other_machines_holds_their_wheels(packer: Content, tmp_path: Path) -> None:
     file = str(tmp_path / "other")
     write(tmp_path / "project" / "pyproject.toml", PROJECT.replace("markupsafe>=2", "iniconfig"))
     options = ["--platform", "linux/arm64", "--python", "3.13", "--project", str(tmp_path / "project")]
-    made = packer.json("bundle", "create", file, *options)
+    made = packer.json("bundle", "create", file, *options, "--cluster")
+    reasons = {one["component"]: one["reason"] for one in made["missing"]}
+    assert reasons["the cluster"] == "it is packed for this machine's platform only, and not for linux/arm64"
     names = " ".join(made["files"])
     assert re.search(r"markupsafe-\S+-cp313-cp313-\S*manylinux\S*_aarch64\.whl", names)
     assert "wheels/iniconfig-" in names
@@ -183,28 +192,32 @@ def test_an_interrupted_bundle_leaves_nothing(packer: Content, tmp_path: Path, s
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupt_loses_no_program_that_just_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_loses_no_program_that_just_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    load_shared()
+    wheels = importlib.import_module("ansible.module_utils.gaiaflow_wheels")
     start = subprocess.Popen.__init__
 
     def start_and_interrupt(process: subprocess.Popen[str], *given: Any, **named: Any) -> None:
         start(process, *given, **named)
         signal.raise_signal(signal.SIGINT)
 
+    programs = wheels.Programs(tmp_path)
     monkeypatch.setattr(subprocess.Popen, "__init__", start_and_interrupt)
-    packer = object.__new__(bundle._Packer)
-    packer.running, packer.environment = [], dict(os.environ)
-    with pytest.raises(KeyboardInterrupt):
-        packer._start(["sleep", "60"])
-    packer._end_programs()
-    assert [one.returncode for one in packer.running] == [-signal.SIGKILL]
+    with pytest.raises(KeyboardInterrupt), programs:
+        programs.start(["sleep", "60"])
+    assert [one.returncode for one in programs.running] == [-signal.SIGKILL]
 
 
 def test_what_a_killed_bundle_left_is_removed_by_the_next(packer: Content, tmp_path: Path) -> None:
     file = tmp_path / "later.tar"
     with packer.started("bundle", "create", str(file)) as process:
         wait_for(lambda: list(tmp_path.glob(".later.tar.*/pip-0.log")))
+        running = psutil.Process(process.pid).children(recursive=True)
+        for one in running:
+            one.kill()
         process.kill()
         process.wait()
+        psutil.wait_procs(running, timeout=60)
     assert [path.name.startswith(".later.tar.") for path in tmp_path.iterdir()] == [True]
     with packer.started("bundle", "create", str(file)) as process:
         # One that is at work is left alone.
@@ -217,6 +230,8 @@ def test_what_a_killed_bundle_left_is_removed_by_the_next(packer: Content, tmp_p
 
 
 def test_packages_for_any_patch_release_are_packed() -> None:
+    load_shared()
+    wheels = importlib.import_module("ansible.module_utils.gaiaflow_wheels")
     lock = "".join(
         f"{name}==1 ; {marker} \\\n    --hash=sha256:aa\n"
         for name, marker in {
@@ -227,7 +242,7 @@ def test_packages_for_any_patch_release_are_packed() -> None:
             "elsewhere": "sys_platform == 'darwin'",
         }.items()
     )
-    found = bundle.pins(lock, bundle.Target("linux/amd64", "3.12"))
+    found = wheels.pins(lock, wheels.Target("linux/amd64", "3.12", "2.28"))
     assert [pin.line for pin in found] == ["old==1 --hash=sha256:aa", "new==1 --hash=sha256:aa"]
 
 

@@ -85,6 +85,7 @@ def test_what_goes_wrong_is_said_without_a_traceback(content: Content, case: Cas
         pytest.skip("root can write anywhere")
     content.playbook("mlops", OK)
     shutil.copytree(CHECKOUT / "template", content.root / "template")
+    content.checkouts_own("new", "project")
     command = shlex.join(script_of(content.root / "gaiaflow_py"))
     script = f'G={shlex.quote(command)}; g() {{ {command} "$@"; }}; R=$GAIAFLOW_HOME/instances/default\n'
     done = subprocess.run(

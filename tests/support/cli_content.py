@@ -95,6 +95,14 @@ class Content:
         body = "\n".join(head + [f"    {line}" for line in tasks.strip().splitlines()])
         (self.root / "playbooks" / f"{name}.yml").write_text(body + "\n")
 
+    def checkouts_own(self, playbook: str, role: str) -> None:
+        """Copies a playbook of the checkout, the role that it plays, and what that needs."""
+        for name in (f"playbooks/{playbook}.yml", "ansible.cfg", "inventory/group_vars/all/main.yml"):
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PACKAGE.parent / name, self.root / name)
+        for name in ("library", f"roles/{role}"):
+            shutil.copytree(PACKAGE.parent / name, self.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+
     def instance(self, name: str = "default") -> Path:
         """Makes what a started instance leaves behind."""
         directory = self.home / "instances" / name
@@ -147,7 +155,7 @@ class Content:
             capture_output=True,
             text=True,
             check=False,
-            timeout=90,
+            timeout=300,
         )
 
     def json(self, *arguments: str, code: int = 0) -> dict[str, Any]:

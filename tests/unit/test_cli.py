@@ -369,6 +369,7 @@ def template(content: Content) -> Content:
     (project / "README.md").write_text("# {{ cookiecutter.kind }}\n")
     (template / "hooks").mkdir()
     (template / "hooks" / "post_gen_project.py").write_text("print('noise of a hook')\n")
+    content.checkouts_own("new", "project")
     return content
 
 
