@@ -78,6 +78,7 @@ class RunResult:
             Of these four, each has "host", too, when there are several.
         notes: What a user should know of what was done, a line each.
         image: The name of the image that was built, or needn't be.
+        release: What was released ("project", "version", "reference", "dags", "commit", ...); empty of other runs.
         phases: What was done, in the words of the display.
         task: The task that was running last.
         log: The log file, or None when it was removed.
@@ -95,6 +96,7 @@ class RunResult:
     secrets: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     image: str = ""
+    release: dict[str, Any] = field(default_factory=dict)
     phases: list[Phase] = field(default_factory=list)
     task: str = ""
     log: Path | None = None
@@ -221,6 +223,7 @@ class Collector:
         if isinstance(res.get("secrets"), list):
             self._secrets[host] = res["secrets"]
         self.result.image = res.get("project_image") or self.result.image
+        self.result.release = res.get("release_told") or self.result.release
         for finding in res.get("findings") or ():
             self._findings.setdefault(host, {})[finding["id"]] = finding  # a repair's task has the last word
 
