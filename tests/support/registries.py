@@ -31,7 +31,7 @@ def free_port() -> int:
 def bcrypt(password: str) -> str:
     """Return a password as htpasswd files have it; Python's own crypt is gone in 3.13, Perl's is part of Debian."""
     salt = secrets.token_hex(11)
-    program = f'chomp(my $password = <STDIN>); print crypt($password, q($2y$05${salt}))'
+    program = f"chomp(my $password = <STDIN>); print crypt($password, q($2y$05${salt}))"
     done = subprocess.run(["perl", "-e", program], input=password, capture_output=True, text=True, check=True)
     return done.stdout
 

@@ -33,7 +33,10 @@ def lacking() -> str:
     """Return why this machine can make no releases, or nothing."""
     if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True).returncode:
         return "a release builds an image, and no Docker engine answers"
-    if not PROGRAM.is_file() and subprocess.run(["docker", "image", "inspect", image_of_registry()], capture_output=True).returncode:
+    if (
+        not PROGRAM.is_file()
+        and subprocess.run(["docker", "image", "inspect", image_of_registry()], capture_output=True).returncode
+    ):
         return f"there is no registry: neither {PROGRAM} nor the image {image_of_registry()} (tests/kube/build)"
     return ""
 
@@ -189,7 +192,9 @@ class Releases:
         self.registry.gate.bytes_left = None
         self.git.refuses_pushes = False
         for reference in self.cdr("for-each-ref", "--format=%(refname)", "refs/heads").split():
-            self.cdr("update-ref", *(("refs/heads/main", "begun") if reference.endswith("/main") else ("-d", reference)))
+            self.cdr(
+                "update-ref", *(("refs/heads/main", "begun") if reference.endswith("/main") else ("-d", reference))
+            )
         for hook in (self.git.path(CDR) / "hooks").iterdir():
             hook.unlink()
         git("-C", str(self.project), "reset", "--quiet", "--hard", "begun")
