@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import random
 import re
 import shutil
+import threading
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 import releases as made
@@ -192,6 +195,48 @@ def test_stages_get_one_image_one_after_the_other(releases: Releases) -> None:
     pushes = releases.git.pushes
     assert releases.told("release", "dags", "--stage", "production")["release"]["digest"] == image["digest"]
     assert releases.git.pushes == pushes
+
+
+class Requests(http.server.BaseHTTPRequestHandler):
+    """What GitHub's API does with pull requests, as far as it is asked: nothing real can be had of it here."""
+
+    open: ClassVar[list[dict[str, str]]] = []
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.answer(200, self.open)
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        made = {**asked, "html_url": "https://git.example/pull/7", "token": self.headers["Authorization"]}
+        self.open.append(made)
+        self.answer(201, made)
+
+    def answer(self, status: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_pull_request_is_made_once(releases: Releases) -> None:
+    releases.describe(deliver="pull_request", platform="github")
+    releases.told("release", "image")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Requests) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        command = ["release", "dags", "-e", f"dag_repository_api=http://127.0.0.1:{server.server_address[1]}"]
+        told = [releases.told(*command) for _ in range(2)]
+        server.shutdown()
+    assert [one["hosts"]["localhost"]["changed"] for one in told] == [2, 0]
+    assert [one["release"]["pull_request"] for one in told] == ["https://git.example/pull/7"] * 2
+    (made_once,) = Requests.open
+    assert (made_once["head"], made_once["base"]) == (f"release/{NAME}-0.1.0", "main")
+    assert made_once["title"] == f"Release {NAME} 0.1.0" and made_once["token"] == f"Bearer {releases.git.token}"
+    assert releases.git.pushes == 1 and len(releases.subjects()) == 1
 
 
 def test_nothing_secret_is_left_anywhere(releases: Releases) -> None:

@@ -283,8 +283,8 @@ def test_settings_of_a_stage_count_more(
 ) -> None:
     cluster = importlib.import_module("wine_dags.cluster")
     (tmp_path / "prod.yaml").write_text(
-        "{namespace: team, stack: s, start_seconds: 60, release: {registry: r}, stages: {staging: {release: {branch: s}, "
-        "namespace: team-staging}, live: {start_seconds: 90}}}"
+        "{namespace: team, stack: s, start_seconds: 60, release: {registry: r}, stages: {"
+        "staging: {release: {branch: s}, namespace: team-staging}, live: {start_seconds: 90}}}"
     )
     monkeypatch.setattr(cluster, "PROD_FILE", tmp_path / "prod.yaml")
     monkeypatch.setenv("GAIAFLOW_STAGE", stage)
