@@ -57,6 +57,14 @@ log:
   returned: always
   type: list
   elements: dict
+by:
+  description: Who commits here.
+  returned: always
+  type: str
+email:
+  description: The email address of commits.
+  returned: always
+  type: str
 record:
   description: The project's record; empty where there is none.
   returned: always
@@ -70,6 +78,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow_dag_repository import Cdr, examine, to_parse
 from ansible.module_utils.gaiaflow_errors import SetupError
+from ansible.module_utils.gaiaflow_release import Repository, who
+from ansible.module_utils.gaiaflow_shell import user_environment
 
 
 def look(given: dict[str, Any]) -> dict[str, Any]:
@@ -82,12 +92,14 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
     unparsed = [] if project else to_parse(cdr, given["changed_paths"], everything=given["everything"])
     findings = [asdict(one) for one in examine(cdr, given["parsed"]) if project in ("", one.project)]
     record = cdr.record(project) if project else None
+    environment = user_environment()
     return {
         "projects": cdr.folders(),
         "unparsed": unparsed,
         "problems": findings,
         "log": cdr.log(project) if project else [],
         "record": asdict(record) if record else {},
+        **who(Repository(cdr.root, environment), environment),
     }
 
 

@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: gaiaflow_registry_login
 short_description: Log in to an image registry for one run
 description:
-  - Writes Docker's settings for a login that the environment or AWS gives, into a directory that only this run uses. A login
-    that Docker itself has needs none of that. In Amazon's registry the repository is made, with immutable tags.
+  - Writes Docker's settings for a login that the environment or AWS gives, into a directory that only this run uses.
+    A login that Docker itself has needs none of that. In Amazon's registry the repository is made, with immutable tags.
 options:
   registry:
     description: The registry's host.

@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: gaiaflow_requirements
 short_description: Make a Python environment from a file of requirements
 description:
-  - The environment stands in a directory named after a digest of the file, so that one that is there is right. Hashes are
-    required where the file has any.
+  - The environment stands in a directory named after a digest of the file, so that one that is there is right.
+    Hashes are required where the file has any.
 options:
   requirements:
     description: The file.

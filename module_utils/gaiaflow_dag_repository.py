@@ -90,7 +90,9 @@ class Cdr:
         self.root, self.dags = root, root / DAGS
         marked = read_yaml(root / MARK)
         if not isinstance(marked, dict) or "format" not in marked:
-            raise CdrError(f"{root} is no central DAG repository: it has no {MARK}.", "Make one: gaiaflow-setup cdr init.")
+            raise CdrError(
+                f"{root} is no central DAG repository: it has no {MARK}.", "Make one: gaiaflow-setup cdr init."
+            )
         if marked["format"] != FORMAT:
             raise CdrError(
                 f"The central DAG repository has format {marked['format']}, and this version knows {FORMAT}.",
@@ -150,7 +152,7 @@ class Cdr:
             record: What is there now, or was there.
             by: Who did it.
         """
-        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         line = {"at": now, "by": by, "action": action, "version": record.version, "image": record.image}
         line |= {"files": record.files}
         path = self.root / "releases" / f"{record.project}.yaml"
@@ -304,8 +306,9 @@ def refuse_other_content(cdr: Cdr, record: Record) -> None:
         CdrError: It was.
     """
     for line in cdr.log(record.project):
-        was = (line.get("files"), line.get("image"))
-        if line.get("version") == record.version and was != (record.files, record.image):
+        # Before its image is there, a version is only looked at: by its files.
+        is_other = line.get("files") != record.files or ("@" in record.image and line.get("image") != record.image)
+        if line.get("version") == record.version and is_other and line.get("action") != "remove":
             raise CdrError(
                 f"{record.project} {record.version} is in the CDR with another content.",
                 "Raise __version__: a version never changes.",
@@ -359,7 +362,8 @@ def restore(cdr: Cdr, project: str, version: str, by: str, git: Callable[..., st
     if not commit:
         known = ", ".join(dict.fromkeys(str(line["version"]) for line in cdr.log(project)))
         raise CdrError(
-            f"{project} {version} was never released here.", f"Released were: {known}." if known else "Release it first."
+            f"{project} {version} was never released here.",
+            f"Released were: {known}." if known else "Release it first.",
         )
     shutil.rmtree(cdr.dags / project, ignore_errors=True)
     git("checkout", "--quiet", commit, "--", f"{DAGS}/{project}")
@@ -460,6 +464,11 @@ def examine(cdr: Cdr, parsed: Mapping[str, Any]) -> list[Finding]:
     }
     findings = [one for project, record in records.items() for one in problems_of_folder(cdr, project, record)]
     findings += [one for project, told in parsed.items() for one in problems_of_parsing(project, told)]
+    for project, record in records.items():
+        if record and project in parsed and not parsed[project]["errors"] and dags[project] != record.dags:
+            findings.append(
+                Finding(project, f"The record of '{project}' names other DAGs than Airflow finds.", "Release it again.")
+            )
     findings += collisions("DAG id", dags, "Give the DAG another id.")
     modules = {project: modules_of(cdr.dags / project) for project in records}
     findings += collisions("package", modules, "Rename it: Airflow imports both from one process.")
@@ -470,13 +479,17 @@ def examine(cdr: Cdr, parsed: Mapping[str, Any]) -> list[Finding]:
 def problems_of_folder(cdr: Cdr, project: str, record: Record | None) -> Iterator[Finding]:
     """Yield what is wrong with a project's folder, its record and its owners."""
     if not record:
-        yield Finding(project, f"The folder '{project}' has no record of a release.", "Release it; don't copy it there.")
+        yield Finding(
+            project, f"The folder '{project}' has no record of a release.", "Release it; don't copy it there."
+        )
         return
     if record.project != project:
         yield Finding(project, f"The record in the folder '{project}' is of '{record.project}'.", "Release it again.")
     if record.files != digest_of(cdr.dags / project):
         yield Finding(
-            project, f"The files of '{project}' aren't what was released as {record.version}.", "Release them: a version never changes."
+            project,
+            f"The files of '{project}' aren't what was released as {record.version}.",
+            "Release them: a version never changes.",
         )
     if project not in cdr.owner_lines():
         yield Finding(project, f"{OWNERS} has no line for '{project}'.", f"Add it: /{DAGS}/{project}/ @org/team")

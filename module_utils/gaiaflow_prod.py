@@ -70,7 +70,9 @@ def read_stage(path: Path, wanted: str) -> Stage:
         )
     for name, release in releases.items():
         if release["after"] and (release["after"] not in releases or release["after"] == name):
-            raise ProdFileError(f"{path}: {name} comes after '{release['after']}', which is no other stage.", "Correct it.")
+            raise ProdFileError(
+                f"{path}: {name} comes after '{release['after']}', which is no other stage.", "Correct it."
+            )
     name = wanted or next(iter(described), "")
     if not name:
         return Stage("", content, _release(path, common))

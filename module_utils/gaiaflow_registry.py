@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urljoin
 from ansible.module_utils.gaiaflow_errors import SetupError
 
 ANSWER_S = 30.0
-DIGEST = "Docker-Content-Digest"
+DIGEST = "docker-content-digest"
 INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 LOOPBACK = re.compile(r"(localhost|127(\.\d+){3})(:\d+)?")
@@ -41,7 +41,8 @@ class Answer:
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.status, self.headers, self.body = status, headers, body
+        self.status, self.body = status, body
+        self.headers = {name.lower(): value for name, value in headers.items()}
 
 
 class Registry:
@@ -100,7 +101,7 @@ class Registry:
         """
         answer = self._ask("POST", "blobs/uploads/")
         self._expect(answer, http.client.ACCEPTED)
-        place = urljoin(f"{self.address}/", answer.headers.get("Location", ""))
+        place = urljoin(f"{self.address}/", answer.headers.get("location", ""))
         if place.startswith(self.address):
             # A registry that doesn't know how to give one up lets it time out.
             self._send("DELETE", place, ())
@@ -117,7 +118,7 @@ class Registry:
         address = f"{self.address}/v2/{self.repository}/{path}"
         answer = self._send(method, address, accept)
         if answer.status == http.client.UNAUTHORIZED:
-            self._authorization = self._log_in(answer.headers.get("WWW-Authenticate", ""))
+            self._authorization = self._log_in(answer.headers.get("www-authenticate", ""))
             answer = self._send(method, address, accept)
         return answer
 
@@ -151,9 +152,9 @@ class Registry:
             request.add_unredirected_header("Authorization", given)
         try:
             with self._opener.open(request, timeout=ANSWER_S) as response:
-                return Answer(response.status, response.headers, response.read())
+                return Answer(response.status, dict(response.headers), response.read())
         except urllib.error.HTTPError as error:
-            return Answer(error.code, error.headers, error.read())
+            return Answer(error.code, dict(error.headers), error.read())
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise RegistryError(

@@ -15,6 +15,9 @@ from ansible.module_utils.gaiaflow_registry import RegistryError
 
 # What docker_login itself reads Docker's settings, and asks its credential helpers, with.
 from ansible_collections.community.docker.plugins.module_utils._api import auth  # type: ignore[import-untyped]
+from ansible_collections.community.docker.plugins.module_utils._api.credentials.errors import (  # type: ignore[import-untyped]
+    StoreError,
+)
 from ansible_collections.community.docker.plugins.module_utils._api.errors import (  # type: ignore[import-untyped]
     DockerException,
 )
@@ -47,7 +50,7 @@ def login_of(host: str, directory: str) -> tuple[str, str] | None:
     try:
         path = str(Path(directory) / "config.json") if directory else None
         found = auth.resolve_authconfig(auth.load_config(path), host)
-    except (DockerException, OSError, ValueError) as error:
+    except (DockerException, StoreError, OSError, ValueError) as error:
         raise RegistryError(
             f"Docker's settings give no login for {host}: {error}.", "Find out more: gaiaflow-setup doctor."
         ) from error
@@ -68,7 +71,9 @@ def login_of_environment(environment: Mapping[str, str]) -> tuple[str, str] | No
     """
     user, password = environment.get(USER, ""), environment.get(PASSWORD, "")
     if bool(user) != bool(password):
-        raise RegistryError(f"{USER if user else PASSWORD} is set without the other one.", f"Set {USER} and {PASSWORD}.")
+        raise RegistryError(
+            f"{USER if user else PASSWORD} is set without the other one.", f"Set {USER} and {PASSWORD}."
+        )
     return (user, password) if user else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ for _one in (init, check, remove):
     command.add_command(_one)
 
 
-def _run_in(directory: Path, action: str, options: RunOptions, said: dict[str, object]) -> int:
+def _run_in(directory: Path, action: str, options: RunOptions, said: Mapping[str, object]) -> int:
     from gaiaflow_py.request import change_cdr
 
     return _run.run(change_cdr(directory.expanduser().absolute(), action, options, said))

@@ -21,7 +21,11 @@ try:
     from airflow.dag_processing.dagbag import DagBag
 except ImportError:  # before Airflow 3.1
     from airflow.models.dagbag import DagBag
-for slow in ("airflow.sdk", "airflow.providers.standard.operators.python", "airflow.providers.cncf.kubernetes.operators.pod"):
+for slow in (
+    "airflow.sdk",
+    "airflow.providers.standard.operators.python",
+    "airflow.providers.cncf.kubernetes.operators.pod",
+):
     with contextlib.suppress(ImportError):
         importlib.import_module(slow)
 
