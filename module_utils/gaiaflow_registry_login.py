@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible.module_utils.gaiaflow import write_private
 from ansible.module_utils.gaiaflow_registry import RegistryError
+from ansible.module_utils.gaiaflow_web_identity import identify
 
 # What docker_login itself reads Docker's settings, and asks its credential helpers, with.
 from ansible_collections.community.docker.plugins.module_utils._api import auth  # type: ignore[import-untyped]
@@ -184,6 +185,7 @@ def prepare(parameters: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     region = region_of(host, parameters["ecr_region"])
     login, made, missing = login_of_environment(os.environ), False, False
     if region and not login and not login_of(host, ""):
+        identify(os.environ, Path(directory))
         ecr = Ecr(region)
         login = ecr.login()
         missing = not ecr.has(parameters["repository"])
