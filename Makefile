@@ -76,6 +76,7 @@ lint: $(READY) ## ruff, mypy (strict), yamllint, ansible-lint, shellcheck, hadol
 	hadolint roles/mlops/files/images/*.Dockerfile tests/hosts/images/*/Dockerfile tests/kube/registry.Dockerfile tests/release/runner.Dockerfile
 	sed 's/{{ cookiecutter.package_name }}/package/' template/*/Dockerfile | hadolint -
 	tools/actionlint/run
+	check-jsonschema --builtin-schema vendor.gitlab-ci template/*/.gitlab-ci.yml
 
 package: $(READY) ## build the source distribution and the wheel into dist, install the wheel elsewhere, and call it
 	@$(hand_over_pip_settings); \

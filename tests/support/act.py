@@ -19,6 +19,8 @@ SOURCES = (
     "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_STRATEGY",
     "UV_INSECURE_HOST", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 )  # fmt: skip
+# Where the workflows install the product: tens of thousands of files, which would take the engine long to remove.
+SCRATCH = "--tmpfs /tmp/gaiaflow:exec"
 # A job's environments are gone with its container: linked from the cache, they cost no copying.
 SETTINGS = {
     "UV_SYSTEM_CERTS": "1", "UV_LINK_MODE": "symlink", "UV_CACHE_DIR": "/cache/uv", "PIP_CACHE_DIR": "/cache/pip",
@@ -72,7 +74,7 @@ class Act:
             "--env-file", self._file("env", {**places, **SETTINGS, **self.environment}),
             "--var-file", self._file("variables", self.variables),
             "--secret-file", self._file("secrets", {**self.secrets, **secrets}),
-            "--container-options", f"-v {self.wheels}:/wheels:ro -v {self.cache}:/cache",
+            "--container-options", f"-v {self.wheels}:/wheels:ro -v {self.cache}:/cache {SCRATCH}",
         ]  # fmt: skip
         with self._watched():
             return subprocess.run(
@@ -98,7 +100,7 @@ class Act:
             thread.join()
 
     def _watch(self, ended: threading.Event) -> None:
-        while not ended.wait(0.05):
+        while not ended.wait(0.1):
             for process in Path("/proc").iterdir():
                 if process.name.isdigit():
                     try:
