@@ -170,7 +170,7 @@ class Releases:
         stages = release.pop("stages", None)
         usual = {"registry": f"{self.registry.host}/team", "dag_repository": self.git.url(CDR), "owners": ["@team"]}
         content = {"namespace": "team-a", "release": {**usual, **release}} | ({"stages": stages} if stages else {})
-        (self.project / "dags" / f"{PACKAGE}_dags" / "prod.yaml").write_text(yaml.safe_dump(content))
+        (self.project / "dags" / f"{PACKAGE}_dags" / "prod.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
         self.commit()
 
     def cdr(self, *words: str) -> str:
