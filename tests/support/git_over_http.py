@@ -82,10 +82,10 @@ class _Handler(BaseHTTPRequestHandler):
     owner: GitServer
     protocol_version = "HTTP/1.0"
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self._answer()
 
-    do_POST = do_GET  # noqa: N815
+    do_POST = do_GET
 
     def _answer(self) -> None:
         if not self.owner.authorized(self.headers.get("Authorization", "")):

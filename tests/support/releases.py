@@ -23,9 +23,12 @@ from registries import ImageRegistry
 
 BASE = "gaiaflow-test/tiny:1"
 CDR = "airflow-dags"
-NAME, PACKAGE = "wine-project", "wine_project"
+# A name of this run's own: other tests, and other runs, have images on the same engine.
+MARK = secrets.token_hex(3)
+NAME, PACKAGE = f"cellar-{MARK}", f"cellar_{MARK}"
 AUTHOR = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
           for what, value in (("NAME", "Ada"), ("EMAIL", "ada@example.com"))}  # fmt: skip
+BUILD = ROOT / "tests" / "release" / "build"
 PROGRAM = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gaiaflow-setup/release/bin/registry"
 
 
@@ -33,12 +36,18 @@ def lacking() -> str:
     """Return why this machine can make no releases, or nothing."""
     if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True).returncode:
         return "a release builds an image, and no Docker engine answers"
+    is_there = PROGRAM.is_file() or can_build()
     if (
-        not PROGRAM.is_file()
+        not is_there
         and subprocess.run(["docker", "image", "inspect", image_of_registry()], capture_output=True).returncode
     ):
         return f"there is no registry: neither {PROGRAM} nor the image {image_of_registry()} (tests/kube/build)"
     return ""
+
+
+def can_build() -> bool:
+    """Return whether the registry's program can be built here."""
+    return BUILD.is_file() and bool(shutil.which("go"))
 
 
 def image_of_registry() -> str:
@@ -55,6 +64,9 @@ def registry_program(directory: Path) -> Path:
     """
     if PROGRAM.is_file():
         return PROGRAM
+    if can_build():
+        built = subprocess.run([BUILD, "programs"], check=True, stdout=subprocess.PIPE, text=True, timeout=1800).stdout
+        return Path(built.strip()) / "bin" / "registry"
     container = docker("create", image_of_registry())
     docker("cp", f"{container}:/bin/registry", str(directory / "registry-program"))
     docker("rm", container)
@@ -158,7 +170,7 @@ class Releases:
         stages = release.pop("stages", None)
         usual = {"registry": f"{self.registry.host}/team", "dag_repository": self.git.url(CDR), "owners": ["@team"]}
         content = {"namespace": "team-a", "release": {**usual, **release}} | ({"stages": stages} if stages else {})
-        (self.project / "dags" / f"{PACKAGE}_dags" / "prod.yaml").write_text(yaml.safe_dump(content))
+        (self.project / "dags" / f"{PACKAGE}_dags" / "prod.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
         self.commit()
 
     def cdr(self, *words: str) -> str:
@@ -218,7 +230,7 @@ def available(directory: Path) -> Iterator[Releases]:
         program = registry_program(directory)
         registry = stack.enter_context(ImageRegistry(program, directory / "registry", {"ada": password}).running())
         server = stack.enter_context(GitServer(directory / "git").running())
-        project = generate(directory / "projects", NAME, project_name="Wine project", include_example="False")
+        project = generate(directory / "projects", NAME, project_name=f"Cellar {MARK}", include_example="False")
         (project / "Dockerfile").write_text("ARG BASE_IMAGE=scratch\nFROM ${BASE_IMAGE}\nCOPY src /opt/package\n")
         environment = {
             "PATH": os.environ["PATH"],
@@ -234,9 +246,19 @@ def available(directory: Path) -> Iterator[Releases]:
         releases = Releases(directory, registry, server, project, environment)
         begin(releases)
         yield releases
-        listed = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
-        if mine := [name for name in listed if name.startswith((f"{NAME}/", registry.host))]:
-            docker("image", "rm", "--force", *mine)
+        remove_images(releases)
+
+
+def remove_images(releases: Releases) -> None:
+    """Remove what builds have left in this machine's engine.
+
+    Args:
+        releases: Whose builds.
+    """
+    listed = docker("image", "ls", "--no-trunc", "--format", "{{.Repository}} {{.ID}}").splitlines()
+    mine = {line.split()[1] for line in listed if line.startswith((f"{NAME}/", f"{releases.registry.host}/"))}
+    if mine:
+        docker("image", "rm", "--force", *mine)
 
 
 def begin(releases: Releases) -> None:

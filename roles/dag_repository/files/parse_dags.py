@@ -6,15 +6,23 @@ DAGs' own output is printed.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
+
+# Airflow writes its settings and logs where it is told before it is imported. DAGs find no home of the user's either.
+HOME = tempfile.mkdtemp(prefix="gaiaflow-cdr-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+os.environ.update(HOME=HOME, AIRFLOW_HOME=HOME)
+os.chdir(HOME)
 
 # Before the processes part: imported once, for all of them.
 try:

@@ -100,7 +100,8 @@ def read_prod() -> Cluster:
         **_check(_settings_of_stage(written)),
         **{name: value for name, variable in VARIABLES.items() if (value := os.environ.get(variable))},
     }
-    settings.setdefault("stack", _name_of_airflow())
+    if "stack" not in settings:
+        settings["stack"] = _name_of_airflow()
     return Cluster(**settings)
 
 
