@@ -31,7 +31,7 @@ def change_code(company: Company) -> None:
 
 
 def test_release_then_another_then_back(clean: Company) -> None:
-    first = clean.release("v0.1.0", tested=False)
+    first = clean.release("v0.1.0")
     assert first.returncode == 0, first.stdout
     digest = clean.registry.digest(REPOSITORY, "0.1.0")
     assert image_in_dags(clean) == f"{clean.registry.host}/{REPOSITORY}@{digest}"
