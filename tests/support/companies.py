@@ -164,8 +164,8 @@ class Company:
         for blob in self.registry.blobs():
             content = blob.read_bytes()
             yield str(blob), gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-        for repository in self.git.root.iterdir():
-            command = ["git", "-C", repository, "cat-file", "--batch", "--batch-all-objects"]
+        for repository in self.git.root.rglob("*.git"):
+            command = ["git", "-C", str(repository), "cat-file", "--batch", "--batch-all-objects"]
             yield str(repository), subprocess.run(command, capture_output=True, check=True).stdout
 
 
@@ -224,9 +224,9 @@ def start_aws(directory: Path, tokens: TokenEndpoint, stack: ExitStack) -> str:
         tokens: Whose tokens they trust.
         stack: Ends them.
     """
-    uv, python = CHECKOUT / ".venv" / "bin" / "uv", directory / "aws" / "bin" / "python"
+    uv, python = str(CHECKOUT / ".venv" / "bin" / "uv"), str(directory / "aws" / "bin" / "python")
     subprocess.run([uv, "venv", "--quiet", "--no-project", "--python", sys.executable, directory / "aws"], check=True)
-    sync = [uv, "pip", "sync", "--quiet", "--no-config", "--require-hashes", "--python", python, HERE / "aws.txt"]
+    sync = [uv, "pip", "sync", "--quiet", "--no-config", "--require-hashes", "--python", python, str(HERE / "aws.txt")]
     subprocess.run(sync, check=True, timeout=300)
     port = free_port()
     environment = {**os.environ, "OIDC_KEY": tokens.key, "OIDC_SUBJECT": tokens.subject, "MOTO_ACCOUNT_ID": ACCOUNT}
@@ -252,7 +252,7 @@ def repositories_in_ecr(directory: Path, address: str) -> list[dict[str, Any]]:
     )
     login = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": AWS_REGION}
     login |= {"AWS_DEFAULT_REGION": AWS_REGION, "AWS_ENDPOINT_URL": address}
-    command = [directory / "aws" / "bin" / "python", "-c", code]
+    command = [str(directory / "aws" / "bin" / "python"), "-c", code]
     done = subprocess.run(command, env={**os.environ, **login}, capture_output=True, text=True, check=True)
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
