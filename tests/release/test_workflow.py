@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import requests
 import yaml
@@ -11,6 +13,8 @@ from companies import AWS_REGION, NAME, PACKAGE, REPOSITORY, ROLE, Company, repo
 FOLDER = f"dags/{NAME}"
 CHECK = "Check that nothing stands in the way"
 BEGUN = "Begin the central DAG repository"
+IMAGE = "Build the image, and push it"
+TESTED = ["Lint", "Test, and import the DAGs with Airflow"]
 DAGS = "Put the DAGs into the central DAG repository"
 
 
@@ -75,11 +79,29 @@ def assert_no_secret(company: Company, logs: str) -> None:
     assert seen > 1 << 20
 
 
+@pytest.mark.parametrize(
+    ("event", "payload", "expected"),
+    [
+        ("release", {"release": {"tag_name": "v0.1.0"}}, [*TESTED, CHECK, IMAGE, DAGS]),
+        (
+            "workflow_dispatch",
+            {"ref": "refs/tags/v0.1.0", "inputs": {"stage": "production"}},
+            [*TESTED, CHECK, IMAGE, DAGS],
+        ),
+        ("workflow_dispatch", {"ref": "refs/heads/main", "inputs": {"rollback": "0.1.0"}}, ["Roll back"]),
+        # Without a tag there is nothing to release.
+        ("workflow_dispatch", {"ref": "refs/heads/main", "inputs": {}}, TESTED),
+    ],
+)
+def test_what_an_event_leads_to(clean: Company, event: str, payload: dict[str, Any], expected: list[str]) -> None:
+    assert clean.would_run(event, **payload) == expected
+
+
 def test_failing_tests_end_the_release(clean: Company) -> None:
     (clean.project / "tests" / "test_more.py").write_text("def test_more() -> None:\n    assert False\n")
     clean.commit("Break it")
     done = clean.release("v0.1.0")
-    assert done.returncode and steps(done.stdout, "Failure") == ["Test, and import the DAGs with Airflow"]
+    assert done.returncode and steps(done.stdout, "Failure") == TESTED[1:]
     assert "test_more" in done.stdout and CHECK not in done.stdout
     assert nothing_was_pushed(clean)
 
@@ -118,7 +140,7 @@ def test_network_that_goes_in_the_middle_of_a_push(clean: Company) -> None:
     clean.registry.empty()
     clean.registry.gate.bytes_left = 20 << 20
     done = clean.release("v0.1.0", tested=False)
-    assert steps(done.stdout, "Failure") == ["Build the image, and push it"], done.stdout
+    assert steps(done.stdout, "Failure") == [IMAGE], done.stdout
     assert "broke off" in done.stdout
     clean.registry.gate.bytes_left = None
     assert nothing_was_pushed(clean)

@@ -53,7 +53,7 @@ class Act:
     arguments: set[str] = field(default_factory=set, repr=False)
 
     def run(
-        self, project: Path, event: str, payload: Mapping[str, Any], workflow: Path, **secrets: str
+        self, project: Path, event: str, payload: Mapping[str, Any], workflow: Path, *options: str, **secrets: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a workflow to its end.
 
@@ -62,6 +62,7 @@ class Act:
             event: What happened, such as `release`.
             payload: The event, as GitHub describes it.
             workflow: The workflow's file.
+            options: More options, such as `--dryrun`.
             secrets: Secrets that differ in this run.
         """
         event_file = self.directory / "event.json"
@@ -74,11 +75,11 @@ class Act:
             "--env-file", self._file("env", {**places, **SETTINGS, **self.environment}),
             "--var-file", self._file("variables", self.variables),
             "--secret-file", self._file("secrets", {**self.secrets, **secrets}),
-            "--container-options", f"-v {self.wheels}:/wheels:ro -v {self.cache}:/cache {SCRATCH}",
+            "--container-options", f"-v {self.wheels}:/wheels:ro -v {self.cache}:/cache {SCRATCH}", *options,
         ]  # fmt: skip
         with self._watched():
             return subprocess.run(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=1800
             )
 
     def _file(self, name: str, content: Mapping[str, str]) -> Path:

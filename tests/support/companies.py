@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 import yaml
-from act import Act
+from act import Act, steps
 from git_over_http import GitServer, git
 from registries import ImageRegistry, free_port
 from stack import CHECKOUT, wait_until
@@ -112,6 +112,14 @@ class Company:
         payload = {"inputs": inputs, "repository": self._described()}
         workflow = self.project / ".github" / "workflows" / "release.yml"
         return self.act.run(self.project, "workflow_dispatch", payload, workflow)
+
+    def would_run(self, event: str, **payload: Any) -> list[str]:
+        """Return the steps that an event leads to, the checkout and the installation aside."""
+        workflow = self.project / ".github" / "workflows" / "release.yml"
+        payload = {"repository": self._described(), **payload}
+        done = self.act.run(self.project, event, payload, workflow, "--dryrun")
+        assert done.returncode == 0, done.stdout
+        return [step for step in steps(done.stdout) if not step.startswith(("actions/checkout", "Install "))]
 
     @staticmethod
     def _described() -> dict[str, Any]:
