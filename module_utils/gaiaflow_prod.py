@@ -15,6 +15,8 @@ OWNER = re.compile(r"@[\w.-]+(/[\w./-]+)?|[\w.+-]+@[\w-]+(\.[\w-]+)+")
 REGISTRY = re.compile(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*")
 BRANCH = re.compile(r"(?!-)[\w./-]+(?<![./])")
 CHOICES = {"deliver": ("push", "pull_request"), "platform": ("github", "gitlab", "none")}
+# What `gaiaflow-setup prod check` reads, and pods don't.
+FOR_CHECK = "check"
 DEFAULTS = {"registry": "", "dag_repository": "", "branch": "main", "deliver": "push", "platform": "", "after": ""}
 
 
@@ -75,8 +77,12 @@ def read_stage(path: Path, wanted: str) -> Stage:
             )
     name = wanted or next(iter(described), "")
     if not name:
-        return Stage("", content, _release(path, common))
-    return Stage(name, {**content, **described[name]}, releases[name], releases)
+        return Stage("", _of_pods(content), _release(path, common))
+    return Stage(name, _of_pods({**content, **described[name]}), releases[name], releases)
+
+
+def _of_pods(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != FOR_CHECK}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -203,6 +203,7 @@ class Releases:
         self.registry.empty()
         self.registry.gate.bytes_left = None
         self.git.refuses_pushes = False
+        self.git.pushes = 0
         for reference in self.cdr("for-each-ref", "--format=%(refname)", "refs/heads").split():
             self.cdr(
                 "update-ref", *(("refs/heads/main", "begun") if reference.endswith("/main") else ("-d", reference))

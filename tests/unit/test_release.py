@@ -25,6 +25,7 @@ REGISTRY, LOGIN = shared("gaiaflow_registry"), shared("gaiaflow_registry_login")
 STAGES = """
 namespace: team-a
 start_seconds: 60
+check: {tasks: 4}
 release: {registry: "reg.example:5000/team", dag_repository: "https://git.example/dags.git", owners: ["@acme/a"]}
 stages:
   staging: {namespace: team-a-staging, release: {branch: staging}}
