@@ -4,11 +4,11 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help test test-all test-rest test-unit test-integration test-e2e test-hosts test-kube test-molecule lint package lock bench clean
+.PHONY: help test test-all test-rest test-unit test-integration test-e2e test-hosts test-release test-kube test-molecule lint package lock bench clean
 
 DEV := .venv-dev
 READY := $(DEV)/requirements.txt
-LOCKS := $(wildcard roles/mlops/files/locks/*.in)
+LOCKS := $(wildcard roles/mlops/files/locks/*.in) tests/release/aws.in
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-annotate $(if $(UPGRADE),--upgrade)
 
@@ -36,7 +36,7 @@ test-all: ## everything but Molecule, the slow suites too (an hour); .ci/run pre
 	python tests/run.py --total && exit $$failed
 
 test-rest: $(READY) ## what `make test` leaves to `make test-all`
-	@$(hand_over_pip_settings); python tests/run.py integration,e2e,hosts kube
+	@$(hand_over_pip_settings); python tests/run.py integration,e2e,hosts release,kube
 
 test-unit: $(READY) ## tests that run nothing but Python (a minute)
 	@$(hand_over_pip_settings); python -m pytest tests/unit
@@ -49,6 +49,9 @@ test-e2e: $(READY) ## the real stack in a temporary home: kills, faults, restart
 
 test-hosts: $(READY) ## the roles on real hosts, and the stack in containers; needs root and a Docker engine
 	@$(hand_over_pip_settings); python -m pytest tests/hosts
+
+test-release: $(READY) ## a project's releases: its workflows under act, a registry, a git server; needs a Docker engine and Go
+	@$(hand_over_pip_settings); python -m pytest tests/release
 
 test-kube: $(READY) ## the cluster on a real Minikube; builds it where none is on the PATH (tests/kube/README.md)
 	@$(hand_over_pip_settings); python -m pytest tests/kube
@@ -66,13 +69,14 @@ lint: $(READY) ## ruff, mypy (strict), yamllint, ansible-lint, shellcheck, hadol
 	mypy --strict
 	yamllint --strict .
 	ansible-lint
-	shellcheck gaiaflow-setup .ci/run tools/actionlint/run tests/kube/build tests/kube/node/entrypoint \
+	shellcheck gaiaflow-setup .ci/run tools/actionlint/run tests/kube/build tests/kube/node/entrypoint tests/release/build \
 		tests/hosts/{build_image,build_base_images,build_service_images,build_minio} \
 		tests/hosts/{debian_mirror,unpack_docker_plugins} roles/{docker,conda}/files/*.sh \
 		tests/support/miniforge.sh
-	hadolint roles/mlops/files/images/*.Dockerfile tests/hosts/images/*/Dockerfile tests/kube/registry.Dockerfile
+	hadolint roles/mlops/files/images/*.Dockerfile tests/hosts/images/*/Dockerfile tests/kube/registry.Dockerfile tests/release/runner.Dockerfile
 	sed 's/{{ cookiecutter.package_name }}/package/' template/*/Dockerfile | hadolint -
 	tools/actionlint/run
+	check-jsonschema --builtin-schema vendor.gitlab-ci template/*/.gitlab-ci.yml
 
 package: $(READY) ## build the source distribution and the wheel into dist, install the wheel elsewhere, and call it
 	@$(hand_over_pip_settings); \

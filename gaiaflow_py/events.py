@@ -92,6 +92,7 @@ class RunResult:
         notes: What a user should know of what was done, a line each.
         image: The name of the image that was built, or needn't be.
         project: The directory of the project that was made, or is there.
+        release: What was released ("project", "version", "reference", "dags", "commit", ...); empty of other runs.
         phases: What was done, in the words of the display.
         task: The task that was running last.
         log: The log file, or None when it was removed.
@@ -110,6 +111,7 @@ class RunResult:
     notes: list[str] = field(default_factory=list)
     image: str = ""
     project: str = ""
+    release: dict[str, Any] = field(default_factory=dict)
     phases: list[Phase] = field(default_factory=list)
     task: str = ""
     log: Path | None = None
@@ -224,6 +226,7 @@ class Collector:
             )
         self.result.notes += [note for note in res.get("notes") or () if note not in self.result.notes]
         self.result.image = res.get("project_image") or self.result.image
+        self.result.release = res.get("release_told") or self.result.release
         self.result.project = res.get("project") or self.result.project
         self._keep_told(host, {name: res[name] for name in TOLD if isinstance(res.get(name), list)})
 

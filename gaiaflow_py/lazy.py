@@ -26,6 +26,8 @@ COMMANDS = {
     "bundle": "Pack what an installation without a network needs.",
     "new": "Make a project from the template.",
     "images": "Build the image that a project's tasks run from.",
+    "release": "Bring a version of a project to the company's Airflow.",
+    "cdr": "Look after the central DAG repository.",
     "completion": "Print what makes a shell complete commands and options.",
     "uninstall": "Remove the stack, and its data, from this machine.",
 }

@@ -199,19 +199,21 @@ def yes_option(function: Command) -> Command:
     return click.option("--yes", "-y", is_flag=True, help="Don't ask before data is deleted.")(function)
 
 
-def run_options(*, short_verbose: bool = True) -> Decorator:
+def run_options(*, short_verbose: bool = True, dry_run: bool = False) -> Decorator:
     """Returns what adds the options of every command that runs a playbook, and hands them over as `options`.
 
     Args:
         short_verbose: Whether `-v` means `--verbose`.
+        dry_run: Whether `--dry-run` means `--check`.
     """
     verbose = ("-v", "--verbose") if short_verbose else ("--verbose",)
+    check = ("--check", "--dry-run", "check") if dry_run else ("--check",)
     choices: list[Decorator] = [
         click.option("-i", "--inventory", metavar="PATH", help="An Ansible inventory.  [default: this machine]"),
         click.option("--limit", metavar="PATTERN", help="Only these hosts of the inventory."),
         click.option("-e", "--extra-vars", type=ExtraVariable(), multiple=True, help="A variable for the playbook."),
         click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password of sudo."),
-        click.option("--check", is_flag=True, help="Say what would change, change nothing."),
+        click.option(*check, is_flag=True, help="Say what would change, change nothing."),
         click.option("--diff", is_flag=True, help="Show the differences in files."),
         json_option,
         click.option(*verbose, count=True, help="Show Ansible's own output; more of it when given again."),

@@ -98,9 +98,28 @@ def run(request: Request, result: RunResult) -> None:
     if len(result.hosts) > 1:
         hosts(result)
     outcome(request, result)
-    if result.image and result.status == "ok":
+    if result.release:
+        release(result.release)
+    elif result.image and result.status == "ok":
         print(f"Image: {result.image}")
     summary(result)
+
+
+def release(told: Mapping[str, Any]) -> None:
+    """Print what was released, a line each.
+
+    Args:
+        told: What is known of it.
+    """
+    lines = {
+        "Image": told["reference"] or told["image"],
+        "DAGs": ", ".join(told["dags"]),
+        "Commit": f"{told['commit']} on {told['branch']}" if told["commit"] else "",
+        "Pull request": told["pull_request"],
+    }
+    for name, value in lines.items():
+        if value:
+            print(f"{name}: {value}")
 
 
 def hosts(result: RunResult) -> None:
@@ -162,6 +181,7 @@ def run_document(result: RunResult) -> dict[str, Any]:
     said = {
         "endpoints": result.endpoints,
         "image": result.image if result.status == "ok" else "",
+        "release": result.release,
         "secrets": result.secrets,
         "notes": result.notes,
         "deferred": [asdict(deferred) for deferred in result.deferred],

@@ -24,6 +24,19 @@ CLUSTER_STATES: Mapping[ClusterAction, str] = {
     "create-secrets": "declared",
 }
 
+ReleaseAction = Literal["check", "image", "dags", "rollback"]
+"""What can be done of a release."""
+
+RELEASE_STATES: Mapping[ReleaseAction, str] = {
+    "check": "checked",
+    "image": "pushed",
+    "dags": "delivered",
+    "rollback": "rolled_back",
+}
+
+CDR_STATES = {"init": "initialised", "check": "checked", "remove": "absent"}
+"""What can be done to the central DAG repository."""
+
 STATES: Mapping[Action, str] = {
     "start": "started",
     "stop": "stopped",
@@ -207,6 +220,56 @@ def build_image(project: Path, options: RunOptions, *, always: bool = False, cac
     """
     variables = {"project_image_project": str(project), "project_image_always": always, "project_image_cache": cache}
     return Request("images", "images", variables, options)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release of a project, as far as the user said something about it.
+
+    Attributes:
+        project: The project.
+        stage: The stage in its `prod.yaml`, or None for the first one.
+        tag: The tag that the release is made for.
+        version: The version to go back to.
+    """
+
+    project: Path
+    stage: str | None = None
+    tag: str | None = None
+    version: str | None = None
+
+    def request(self, action: ReleaseAction, options: RunOptions) -> Request:
+        """Return the request that does something of the release.
+
+        Args:
+            action: What to do.
+            options: How to run it.
+        """
+        said = {
+            "release_project": str(self.project),
+            "release_stage": self.stage,
+            "release_tag": self.tag,
+            "release_version": self.version,
+        }
+        variables = {name: value for name, value in said.items() if value} | {"release_state": RELEASE_STATES[action]}
+        words = ["release", action, *([self.version] if self.version else []), "--project", str(self.project)]
+        words += ["--stage", self.stage] if self.stage else []
+        return Request("release", " ".join(map(shlex.quote, words)), variables, options)
+
+
+def change_cdr(directory: Path, action: str, options: RunOptions, said: Mapping[str, object]) -> Request:
+    """Return the request that does something to a checkout of the central DAG repository.
+
+    Args:
+        directory: The checkout.
+        action: What to do: init, check or remove.
+        options: How to run it.
+        said: What the user said of it, by the variables' names without their prefix.
+    """
+    variables = {f"dag_repository_{name}": value for name, value in said.items() if value}
+    variables |= {"dag_repository_directory": str(directory), "dag_repository_state": CDR_STATES[action]}
+    words = ["cdr", action, *([str(said["project"])] if "project" in said else []), str(directory)]
+    return Request("cdr", " ".join(map(shlex.quote, words)), variables, options)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,9 +111,15 @@ def content_digest(project: Path, base: str) -> str:
             content = path.read_bytes()
         else:
             continue
-        for part in (str(path.relative_to(project)), oct(path.lstat().st_mode), hashlib.sha256(content).hexdigest()):
+        for part in (str(path.relative_to(project)), kind_of(path), hashlib.sha256(content).hexdigest()):
             digest.update(part.encode() + b"\0")
     return digest.hexdigest()
+
+
+def kind_of(path: Path) -> str:
+    """What the image's user sees of a file's mode: a checkout's other bits are those of whoever made it."""
+    mode = path.lstat().st_mode
+    return oct(stat.S_IFMT(mode) | mode & 0o105)
 
 
 # ---- The engine

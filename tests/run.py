@@ -32,6 +32,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     "integration": (*PYTEST, "tests/integration"),
     "e2e": (*PYTEST, "tests/e2e", f"--ignore={FIRST_HOUR}"),
     "hosts": (*PYTEST, "tests/hosts"),
+    "release": (*PYTEST, "tests/release"),
     "kube": (*PYTEST, "tests/kube"),
 }
 

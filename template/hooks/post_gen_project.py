@@ -1,10 +1,12 @@
-"""Leaves the example in the project, or puts the skeleton in its place."""
+"""Leaves the example in the project, or puts the skeleton in its place; and of the workflows those of the platform."""
 
 import shutil
 from pathlib import Path
 
 PACKAGE = "{{ cookiecutter.package_name }}"
 INCLUDE_EXAMPLE = "{{ cookiecutter.include_example }}"
+CI_PLATFORM = "{{ cookiecutter.ci_platform }}"
+WORKFLOWS = {"github": ".github", "gitlab": ".gitlab-ci.yml"}
 EXAMPLE_ONLY = [f"dags/{PACKAGE}_dags/example_dag.py", "notebooks/inference.ipynb"]
 
 if INCLUDE_EXAMPLE == "False":
@@ -12,3 +14,6 @@ if INCLUDE_EXAMPLE == "False":
         Path(path).unlink()
     shutil.copytree(".skeleton", ".", dirs_exist_ok=True)
 shutil.rmtree(".skeleton")
+for platform, path in WORKFLOWS.items():
+    if platform != CI_PLATFORM:
+        shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink()

@@ -276,6 +276,23 @@ def test_failed_task_is_tried_again_soon_unless_somebody_says_when(project: Path
 
 
 @pytest.mark.parametrize(
+    ("stage", "namespace", "seconds"), [("", "team", 60), ("staging", "team-staging", 60), ("live", "team", 90)]
+)
+def test_settings_of_a_stage_count_more(
+    factory: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, namespace: str, seconds: int
+) -> None:
+    cluster = importlib.import_module("wine_dags.cluster")
+    (tmp_path / "prod.yaml").write_text(
+        "{namespace: team, stack: s, start_seconds: 60, release: {registry: r}, stages: {"
+        "staging: {release: {branch: s}, namespace: team-staging}, live: {start_seconds: 90}}}"
+    )
+    monkeypatch.setattr(cluster, "PROD_FILE", tmp_path / "prod.yaml")
+    monkeypatch.setenv("GAIAFLOW_STAGE", stage)
+    read = cluster.read_prod()
+    assert (read.namespace, read.start_seconds) == (namespace, seconds)
+
+
+@pytest.mark.parametrize(
     ("content", "parts"),
     [
         ("namespaces: a", ["unknown key 'namespaces'", "namespace, stack"]),
@@ -285,6 +302,8 @@ def test_failed_task_is_tried_again_soon_unless_somebody_says_when(project: Path
         ("start_seconds: 0", ["start_seconds is 0", "above 0"]),
         ("[a]", ["it takes a map"]),
         ("a: [", ["is no YAML"]),
+        ("stages: {live: {namespace: 1}}", ["namespace is 1", "text"]),
+        ("stages: {staging: {}}", ["no stage 'live'", "['staging']"]),
     ],
 )
 def test_wrong_settings_of_prod(
@@ -293,6 +312,8 @@ def test_wrong_settings_of_prod(
     cluster = importlib.import_module("wine_dags.cluster")
     (tmp_path / "prod.yaml").write_text(content)
     monkeypatch.setattr(cluster, "PROD_FILE", tmp_path / "prod.yaml")
+    if "stages" in content:
+        monkeypatch.setenv("GAIAFLOW_STAGE", "live")
     with pytest.raises(ValueError) as raised:
         cluster.read_prod()
     assert not [part for part in ["prod.yaml", *parts] if part not in str(raised.value)], str(raised.value)

@@ -12,7 +12,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from project_fixture import cookiecutter, generate, run_airflow
+from project_fixture import LOCK, cookiecutter, generate, run_airflow
+
+from gaiaflow_py import __version__
 
 EXAMPLE_ONLY = {"dags/wine_dags/example_dag.py", "notebooks/inference.ipynb"}
 ODD = """Zoë's "quoted" \\ <b>[x] #1 'project' 🍷"""
@@ -53,6 +55,37 @@ def test_files_are_whole(projects: dict[str, Path], answer: str) -> None:
         assert "cookiecutter" not in text, name
         if name.endswith(".py"):
             ast.parse(text, name)
+
+
+@pytest.mark.parametrize("answer", ["yes", "no"])
+def test_generated_project_passes_its_own_linter(projects: dict[str, Path], answer: str) -> None:
+    for arguments in (["check", "--no-cache"], ["format", "--no-cache", "--check"]):
+        done = subprocess.run(["ruff", *arguments], cwd=projects[answer], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("platform", "workflows"),
+    [
+        ("github", {".github/workflows/test.yml", ".github/workflows/release.yml"}),
+        ("gitlab", {".gitlab-ci.yml"}),
+        ("none", set()),
+    ],
+)
+def test_workflows_are_those_of_the_platform(tmp_path: Path, platform: str, workflows: set[str]) -> None:
+    project = generate(tmp_path, "wine", project_name="Wine", ci_platform=platform)
+    assert {name for name in files(project) if name.startswith((".github", ".gitlab"))} == workflows
+    for name in workflows:
+        content = (project / name).read_text()
+        assert f"gaiaflow-setup[aws]=={__version__}" in content
+        # A run that is changed by what it calls isn't the one that was looked at.
+        assert all(re.search(r"@[0-9a-f]{40} # v", used) for used in re.findall(r"uses: ([^.].*)", content))
+
+
+def test_dags_are_tested_with_the_airflow_of_the_stack(projects: dict[str, Path]) -> None:
+    options = tomllib.loads((projects["yes"] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    locked = re.findall(r"^(apache-airflow-(?:core|providers-\S+)==\S+)", LOCK.read_text(), re.MULTILINE)
+    assert len(options["airflow"]) == 3 and set(options["airflow"]) <= set(locked)
 
 
 @pytest.mark.parametrize("answer", ["yes", "no"])
@@ -120,6 +153,7 @@ def test_derived_names(tmp_path: Path, project_name: str, package: str, folder: 
         ({"project_folder": " "}, "project_folder ' ' cannot be used: allowed is a directory's name"),
         ({"project_folder": "-x"}, "project_folder '-x' cannot be used: allowed is a directory's name"),
         ({"author": "a\nb"}, "author 'a\\nb' cannot be used: allowed is one line of text"),
+        ({"ci_platform": "jenkins"}, "jenkins provided for choice variable ci_platform"),
         ({"description": "a\nb"}, "description 'a\\nb' cannot be used: allowed is one line of text"),
     ],
 )

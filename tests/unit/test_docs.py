@@ -14,7 +14,14 @@ from gaiaflow_py.cli import cli
 DOCS = Path(__file__).parents[2] / "docs"
 COMMANDS = (DOCS / "commands.md").read_text()
 # Commands with a page of their own.
-PAGES = {"doctor": "doctor.md", "bundle": "airgap.md", "images": "images.md", "secrets": "secrets.md"}
+PAGES = {
+    "doctor": "doctor.md",
+    "bundle": "airgap.md",
+    "images": "images.md",
+    "secrets": "secrets.md",
+    "release": "releases.md",
+    "cdr": "releases.md",
+}
 
 
 def commands(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:

@@ -38,3 +38,10 @@ def test_dag(name: str) -> None:
     assert dag.dag_id == f"{PROJECT}_{name}"
     assert len(dag.tasks) > 1
     assert all(task.upstream_task_ids or task.downstream_task_ids for task in dag.tasks)
+
+
+def test_airflow_imports_all_dags() -> None:
+    processing = pytest.importorskip("airflow.dag_processing.dagbag")
+    bag = processing.DagBag(ROOT / "dags")
+    assert bag.import_errors == {}
+    assert bag.dags

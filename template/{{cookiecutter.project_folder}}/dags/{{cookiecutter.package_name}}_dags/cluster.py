@@ -97,11 +97,24 @@ def read_prod() -> Cluster:
         except yaml.YAMLError as error:
             raise ValueError(f"{PROD_FILE} is no YAML: {error}") from None
     settings = {
-        **_check(written),
+        **_check(_settings_of_stage(written)),
         **{name: value for name, variable in VARIABLES.items() if (value := os.environ.get(variable))},
     }
-    settings.setdefault("stack", _name_of_airflow())
+    if "stack" not in settings:
+        settings["stack"] = _name_of_airflow()
     return Cluster(**settings)
+
+
+def _settings_of_stage(written: Any) -> Any:
+    """Take out what is a release's; the stage that GAIAFLOW_STAGE names counts more than what stands above it."""
+    if not isinstance(written, dict):
+        return written
+    stage = os.environ.get("GAIAFLOW_STAGE")
+    stages = written.get("stages") or {}
+    if stage and stage not in stages:
+        raise ValueError(f"{PROD_FILE} has no stage {stage!r}, which GAIAFLOW_STAGE names; it has {list(stages)}")
+    settings = {**written, **(stages[stage] or {})} if stage else written
+    return {key: value for key, value in settings.items() if key not in ("release", "stages")}
 
 
 VARIABLES = {

@@ -16,7 +16,8 @@ def read_table(csv: str | None = None) -> pd.DataFrame:
     """Read the data.
 
     Args:
-        csv: a file in `data/` with one column named `target` (the class) and numbers in all others; None for the wine data.
+        csv: a file in `data/` with one column named `target` (the class) and numbers in all others; None for the
+            wine data.
 
     Returns:
         One row a sample, one column a feature, and the column `target`.

@@ -1,0 +1,98 @@
+"""`gaiaflow-setup release`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gaiaflow_py import options as opts
+from gaiaflow_py.commands import _run
+
+if TYPE_CHECKING:
+    from gaiaflow_py.request import ReleaseAction, RunOptions
+
+
+@click.group(name="release", context_settings=opts.HELP)
+def command() -> None:
+    """Bring a version of a project to the company's Airflow.
+
+    Where to stands in the project's prod.yaml. Each of these can be run again: what is done is left alone.
+    """
+
+
+def _options(function: opts.Command) -> opts.Command:
+    choices: list[opts.Decorator] = [
+        opts.project_option("The project.  [default: the current directory]"),
+        click.option("--stage", metavar="NAME", help="The stage in prod.yaml.  [default: the first one]"),
+    ]
+    for choice in reversed(choices):
+        function = choice(function)
+    return function
+
+
+_tag_option = click.option(
+    "--tag", metavar="TAG", help="What must be the version.  [default: the workflow's, or one on the commit]"
+)
+
+
+@opts.command("check", "release check", "release check --stage production --tag v1.2.0")
+@_options
+@_tag_option
+@opts.run_options(dry_run=True)
+def check(*, options: RunOptions, project: str | None, stage: str | None, tag: str | None) -> int:
+    """Say what stands in the way of a release, and push nothing."""
+    return _release("check", options, project, stage, tag=tag)
+
+
+@opts.command("image", "release image", "release image --dry-run")
+@_options
+@_tag_option
+@opts.run_options(dry_run=True)
+def image(*, options: RunOptions, project: str | None, stage: str | None, tag: str | None) -> int:
+    """Build the image, and push it by the package's version.
+
+    Nothing is pushed where the registry has it. A version that is there with another content is refused.
+    """
+    return _release("image", options, project, stage, tag=tag)
+
+
+@opts.command("dags", "release dags", "release dags --stage production", "release dags --dry-run")
+@_options
+@_tag_option
+@opts.run_options(dry_run=True)
+def dags(*, options: RunOptions, project: str | None, stage: str | None, tag: str | None) -> int:
+    """Put the DAGs into the central DAG repository, with the image by its digest.
+
+    They are checked there first: with the other projects' DAGs, and by the company's version of Airflow.
+    """
+    return _release("dags", options, project, stage, tag=tag)
+
+
+@opts.command("rollback", "release rollback 1.1.0", "release rollback 1.1.0 --stage production --dry-run")
+@click.argument("version")
+@_options
+@opts.run_options(dry_run=True)
+def rollback(*, options: RunOptions, version: str, project: str | None, stage: str | None) -> int:
+    """Put the DAGs back as a version had them, in one commit."""
+    return _release("rollback", options, project, stage, version=version)
+
+
+for _one in (check, image, dags, rollback):
+    command.add_command(_one)
+
+
+def _release(
+    action: ReleaseAction,
+    options: RunOptions,
+    project: str | None,
+    stage: str | None,
+    *,
+    tag: str | None = None,
+    version: str | None = None,
+) -> int:
+    from gaiaflow_py.request import Release
+
+    path = _run.project_path(project or ".", local=options.inventory is None, state="exists")
+    assert path is not None
+    return _run.run(Release(path, stage, tag, version).request(action, options))

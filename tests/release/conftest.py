@@ -1,0 +1,47 @@
+"""The company that releases go to: a registry, a git server, AWS's doubles, and a runner for a project's workflows."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import companies
+import pytest
+from companies import Company
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests that this machine can't run."""
+    mine = [item for item in items if HERE in item.path.parents]
+    if mine and (reason := companies.lacking()):
+        for item in mine:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+    """All of it, running; nothing is left afterwards but what the next run needs again."""
+    done = subprocess.run([HERE / "build"], stdout=subprocess.PIPE, text=True, check=True, timeout=1800)
+    with ExitStack() as stack:
+        made = companies.make(Path(done.stdout.strip()), tmp_path_factory.mktemp("company"), stack)
+        yield made
+        made.remove_images()
+
+
+@pytest.fixture(scope="session")
+def aws(company: Company) -> Iterator[str]:
+    """The address of AWS's doubles."""
+    with ExitStack() as stack:
+        yield companies.start_aws(company.directory, company.tokens, stack)
+
+
+@pytest.fixture
+def clean(company: Company) -> Iterator[Company]:
+    """The company as it is before the first release, with a project of which nothing is released."""
+    company.reset()
+    yield company
+    company.reset()

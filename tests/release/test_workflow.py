@@ -1,0 +1,163 @@
+"""A release as GitHub makes it: the project's own workflow in a real runner, a real registry, a real git server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+import yaml
+from act import steps
+from companies import AWS_REGION, NAME, PACKAGE, REPOSITORY, ROLE, Company, repositories_in_ecr
+
+FOLDER = f"dags/{NAME}"
+CHECK = "Check that nothing stands in the way"
+BEGUN = "Begin the central DAG repository"
+IMAGE = "Build the image, and push it"
+TESTED = ["Lint", "Test, and import the DAGs with Airflow"]
+DAGS = "Put the DAGs into the central DAG repository"
+
+
+def image_in_dags(company: Company) -> str:
+    """Return the image that the central DAG repository's DAGs name."""
+    return company.cdr(f"{FOLDER}/{PACKAGE}_dags/image.txt").strip()
+
+
+def nothing_was_pushed(company: Company) -> bool:
+    return not company.registry.tags(REPOSITORY) and not company.git.pushes
+
+
+def change_code(company: Company) -> None:
+    """Change a line of what tasks run, and commit it."""
+    file = company.project / "src" / PACKAGE / "starter.py"
+    file.write_text(f"{file.read_text()}\n\nCHANGED = True\n")
+    company.commit("Change a line")
+
+
+def test_release_then_another_then_back(clean: Company) -> None:
+    first = clean.release("v0.1.0")
+    assert first.returncode == 0, first.stdout
+    digest = clean.registry.digest(REPOSITORY, "0.1.0")
+    assert image_in_dags(clean) == f"{clean.registry.host}/{REPOSITORY}@{digest}"
+    assert clean.subjects()[0] == f"Release {NAME} 0.1.0"
+    record = yaml.safe_load(clean.cdr(f"{FOLDER}/release.yaml"))
+    assert (record["version"], record["dags"]) == ("0.1.0", [f"{PACKAGE}_starter"])
+    assert "octo" in clean.cdr(f"releases/{NAME}.yaml")
+
+    change_code(clean)
+    refused = clean.release("v0.1.0", tested=False)
+    assert steps(refused.stdout, "Failure") == [CHECK]
+    assert f"{NAME} 0.1.0 is in the registry with another content" in refused.stdout
+    assert clean.registry.digest(REPOSITORY, "0.1.0") == digest and clean.git.pushes == 1
+
+    clean.raise_version("0.2.0")
+    second = clean.release("v0.2.0", tested=False)
+    assert second.returncode == 0, second.stdout
+    changed = clean.registry.digest(REPOSITORY, "0.2.0")
+    assert changed != digest and image_in_dags(clean).endswith(changed)
+
+    back = clean.dispatch(rollback="0.1.0")
+    assert back.returncode == 0, back.stdout
+    assert image_in_dags(clean).endswith(digest)
+    assert clean.subjects() == [
+        f"Roll back {NAME} to 0.1.0", f"Release {NAME} 0.2.0", f"Release {NAME} 0.1.0", BEGUN,
+    ]  # fmt: skip
+    logs = "".join(done.stdout for done in (first, refused, second, back))
+    assert_no_secret(clean, logs)
+
+
+def assert_no_secret(company: Company, logs: str) -> None:
+    """Look for every credential in logs, command lines, images and git objects."""
+    assert len(company.act.arguments) > 100
+    for secret in company.secrets:
+        assert secret not in logs
+        assert not [line for line in company.act.arguments if secret in line]
+    seen = 0
+    for place, content in company.contents():
+        seen += len(content)
+        assert not [secret for secret in company.secrets if secret.encode() in content], place
+    assert seen > 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("event", "payload", "expected"),
+    [
+        ("release", {"release": {"tag_name": "v0.1.0"}}, [*TESTED, CHECK, IMAGE, DAGS]),
+        (
+            "workflow_dispatch",
+            {"ref": "refs/tags/v0.1.0", "inputs": {"stage": "production"}},
+            [*TESTED, CHECK, IMAGE, DAGS],
+        ),
+        ("workflow_dispatch", {"ref": "refs/heads/main", "inputs": {"rollback": "0.1.0"}}, ["Roll back"]),
+        # Without a tag there is nothing to release.
+        ("workflow_dispatch", {"ref": "refs/heads/main", "inputs": {}}, TESTED),
+    ],
+)
+def test_what_an_event_leads_to(clean: Company, event: str, payload: dict[str, Any], expected: list[str]) -> None:
+    assert clean.would_run(event, **payload) == expected
+
+
+def test_failing_tests_end_the_release(clean: Company) -> None:
+    (clean.project / "tests" / "test_more.py").write_text("def test_more() -> None:\n    assert False\n")
+    clean.commit("Break it")
+    done = clean.release("v0.1.0")
+    assert done.returncode and steps(done.stdout, "Failure") == TESTED[1:]
+    assert "test_more" in done.stdout and CHECK not in done.stdout
+    assert nothing_was_pushed(clean)
+
+
+@pytest.mark.parametrize(
+    ("tag", "secrets", "message"),
+    [
+        ("v0.3.0", {}, "The tag is v0.3.0, and the package's __version__ is 0.1.0"),
+        ("v0.1.0", {"REGISTRY_PASSWORD": "wrong"}, "refuses the login"),
+        ("v0.1.0", {"CDR_TOKEN": "wrong"}, "The git server refuses the login"),
+    ],
+)
+def test_what_stands_in_the_way_ends_it_before_a_push(
+    clean: Company, tag: str, secrets: dict[str, str], message: str
+) -> None:
+    done = clean.release(tag, tested=False, **secrets)
+    assert steps(done.stdout, "Failure") == [CHECK], done.stdout
+    assert message in done.stdout
+    assert nothing_was_pushed(clean)
+
+
+def test_refused_push_of_dags_is_completed_by_a_second_run(clean: Company) -> None:
+    clean.git.refuses_pushes = True
+    done = clean.release("v0.1.0", tested=False)
+    assert steps(done.stdout, "Failure") == [DAGS], done.stdout
+    assert "The git server refuses the push" in done.stdout
+    digest = clean.registry.digest(REPOSITORY, "0.1.0")
+    assert clean.subjects() == [BEGUN]
+    clean.git.refuses_pushes = False
+    done = clean.release("v0.1.0", tested=False)
+    assert done.returncode == 0, done.stdout
+    assert clean.registry.digest(REPOSITORY, "0.1.0") == digest and image_in_dags(clean).endswith(digest)
+
+
+def test_network_that_goes_in_the_middle_of_a_push(clean: Company) -> None:
+    clean.registry.empty()
+    clean.registry.gate.bytes_left = 20 << 20
+    done = clean.release("v0.1.0", tested=False)
+    assert steps(done.stdout, "Failure") == [IMAGE], done.stdout
+    assert "broke off" in done.stdout
+    clean.registry.gate.bytes_left = None
+    assert nothing_was_pushed(clean)
+
+
+def test_amazons_registry_by_oidc(clean: Company, aws: str) -> None:
+    form = {"Action": "AssumeRoleWithWebIdentity", "RoleArn": ROLE, "RoleSessionName": "x", "Version": "2011-06-15"}
+    token = clean.tokens.token("somebody else")
+    assert requests.post(aws, data={**form, "WebIdentityToken": token}, timeout=30).status_code == 400
+    variables = {"AWS_ROLE_ARN": ROLE, "AWS_REGION": AWS_REGION}
+    variables["RELEASE_VARIABLES"] = f'{{"release_ecr_region": "{AWS_REGION}"}}'
+    no_login = {"REGISTRY_USER": "", "REGISTRY_PASSWORD": ""}
+    with clean.repository_settings(variables, {**clean.tokens.variables, "AWS_ENDPOINT_URL": aws}):
+        done = clean.release("v0.1.0", tested=False, **no_login)
+    assert done.returncode == 0, done.stdout
+    assert set(clean.tokens.audiences) == {"sts.amazonaws.com"}
+    (made,) = repositories_in_ecr(clean.directory, aws)
+    assert (made["repositoryName"], made["imageTagMutability"]) == (REPOSITORY, "IMMUTABLE")
+    assert image_in_dags(clean).endswith(clean.registry.digest(REPOSITORY, "0.1.0"))
+    assert not [secret for secret in clean.secrets if secret in done.stdout]
