@@ -74,6 +74,10 @@ server:
   description: The API server's address.
   returned: always
   type: str
+context:
+  description: The context that was used.
+  returned: always
+  type: str
 kubernetes:
   description: The version of Kubernetes.
   returned: always
@@ -131,6 +135,7 @@ from ansible.module_utils.gaiaflow_kube_client import (
     ClientError,
     NoClientError,
     make_client,
+    only_context,
     reason,
     status_message,
 )
@@ -503,6 +508,7 @@ def examine(parameters: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any
     namespace, starter = parameters["namespace"], parameters["starter"]
     found: dict[str, Any] = {
         "server": cluster.server,
+        "context": parameters["context"] or only_context(parameters["kubeconfig"]) or "",
         "kubernetes": cluster.version.removeprefix("v"),
         "namespace": seen(cluster.ask(cluster.core.read_namespace, namespace)),
         "service_account": account(cluster, namespace, parameters["service_account"]),

@@ -182,6 +182,7 @@ NOT_THERE = {"state": "absent", "said": "not found"}
 REFUSED = {"state": "refused", "said": "forbidden: User me"}
 WELL: dict[str, Any] = {
     "server": "https://h:6443",
+    "context": "team",
     "kubernetes": "1.35.1",
     "namespace": THERE,
     "service_account": THERE,
