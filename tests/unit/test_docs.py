@@ -14,7 +14,13 @@ from gaiaflow_py.cli import cli
 DOCS = Path(__file__).parents[2] / "docs"
 COMMANDS = (DOCS / "commands.md").read_text()
 # Commands with a page of their own.
-PAGES = {"doctor": "doctor.md", "bundle": "airgap.md", "images": "images.md", "secrets": "secrets.md"}
+PAGES = {
+    "doctor": "doctor.md",
+    "bundle": "airgap.md",
+    "images": "images.md",
+    "secrets": "secrets.md",
+    "prod": "production.md",
+}
 
 
 def commands(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
