@@ -187,7 +187,7 @@ class Cluster:
         self.server: str = self._client.configuration.host
         self.core = client.CoreV1Api(self._client)
         self.authorization = client.AuthorizationV1Api(self._client)
-        self.version: str = self.ask(client.VersionApi(self._client).get_code)["content"]["gitVersion"]
+        self.version: str = self.ask(client.VersionApi(self._client).get_code)["content"].get("gitVersion", "")
 
     def ask(self, call: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Return what the API server says, as `state` (present, absent, refused), `said` and `content`.
