@@ -27,15 +27,16 @@ PARALLELISM = 4
 GREETING = "a greeting from the company's secret"
 COMPANY, TEAM = "company", "team"
 VOLUMES = 4
-# GitDagBundle, and the program that it calls.
-GIT_PROVIDER = "apache-airflow-providers-git==0.4.1"
+# GitDagBundle, and the program that it calls. The provider alone: it asks for all of Airflow, and would change it.
+GIT_PROVIDER, GIT_PYTHON = "apache-airflow-providers-git==0.4.1", "GitPython==3.2.1"
 DOCKERFILE = f"""
 FROM BASE
 ENTRYPOINT []
 USER 0
 ARG PIP_INDEX_URL
 RUN apt-get update && apt-get install --yes --no-install-recommends git && rm -rf /var/lib/apt/lists/* \\
-    && pip --python /opt/gaiaflow/environment/bin/python install --no-cache-dir {GIT_PROVIDER}
+    && pip --python /opt/gaiaflow/environment/bin/python install --no-cache-dir {GIT_PYTHON} \\
+    && pip --python /opt/gaiaflow/environment/bin/python install --no-cache-dir --no-deps {GIT_PROVIDER}
 COPY --chown=50000:0 airflow-dags.git /srv/airflow-dags.git
 USER 50000:0
 """
