@@ -356,6 +356,7 @@ WRONG = {
     "wrong type": ("namespace: a\ntolerations: 3\n", "", "tolerations"),
     "no namespace": ("service_account: a\n", "", "names no namespace"),
     "no such profile": ("namespace: a\ncheck: {resources: huge}\n", "", "check.resources"),
+    "no list of keys": ("namespace: a\ncheck: {secrets: {b: KEY}}\n", "", "takes a list of keys"),
     "no such stage": (PROD, "live", "has no stage 'live'"),
 }
 
