@@ -20,6 +20,10 @@ DETAIL_LINES = 40
 TOLD = ("endpoints", "services", "secrets", "findings")
 """What tasks tell of their host, as lists under these names."""
 
+BAD = ("wrong", "missing")
+"""The states of findings that a user has to see to."""
+
+
 KILLED = -1
 """The return code of an ansible-playbook that a signal ended."""
 
@@ -86,7 +90,7 @@ class RunResult:
         changes: What changed, or would.
         endpoints: Where the services answer ("service", "url", "user", "password_in").
         services: The services' states ("name", "state", "health", "url", "uptime_s", "memory_bytes").
-        findings: What the doctor found ("id", "title", "state", "message", "why", "repair").
+        findings: What the doctor or the check of production found ("id", "title", "state", "message", "why", "repair").
         secrets: Secrets of Kubernetes ("name", "namespace", "ours", "keys"), without their values.
             Of these four, each has "host", too, when there are several.
         notes: What a user should know of what was done, a line each.
@@ -122,7 +126,7 @@ class RunResult:
         """Return the exit code of the command: 0, 1 where something failed or is wrong, or 128 and the signal."""
         if self.status == "interrupted":
             return 128 + self.signum
-        return int(self.status == "failed" or any(finding["state"] == "wrong" for finding in self.findings))
+        return int(self.status == "failed" or any(finding["state"] in BAD for finding in self.findings))
 
     def total(self) -> Counts:
         """Returns the sum over all hosts; a run that couldn't begin counts as one failure."""
@@ -228,7 +232,10 @@ class Collector:
         self.result.image = res.get("project_image") or self.result.image
         self.result.release = res.get("release_told") or self.result.release
         self.result.project = res.get("project") or self.result.project
-        self._keep_told(host, {name: res[name] for name in TOLD if isinstance(res.get(name), list)})
+        told = {name: res[name] for name in TOLD if isinstance(res.get(name), list)}
+        self._keep_told(
+            host, told | ({"findings": found} if (found := [dict(one) for one in _told(res, "findings")]) else {})
+        )
 
     def _keep_told(self, host: str, told: Mapping[str, list[dict[str, Any]]]) -> None:
         for name, news in told.items():
@@ -261,8 +268,13 @@ def _key(data: Mapping[str, Any]) -> tuple[str, str]:
 
 def _deferred(res: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yields what a module leaves for later, or a debug task that shows a role's ROLE_deferred."""
+    return _told(res, "deferred")
+
+
+def _told(res: Mapping[str, Any], what: str) -> Iterator[Mapping[str, Any]]:
+    """Yield what a module returns under a name, or a debug task that shows a role's variable of that name."""
     for one in (one for one in (res, *(res.get("results") or ())) if isinstance(one, Mapping)):
-        for found in (value for key, value in one.items() if re.fullmatch(r"(\w+_)?deferred", key)):
+        for found in (value for key, value in one.items() if re.fullmatch(rf"(\w+_)?{what}", key)):
             yield from (each for each in (found if isinstance(found, list) else [found]) if isinstance(each, Mapping))
 
 

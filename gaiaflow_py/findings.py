@@ -39,6 +39,23 @@ def show(result: RunResult) -> None:
         print("\n".join(_summary(result.findings)))
 
 
+def show_all(result: RunResult) -> None:
+    """Prints a table of all findings, whatever their state, and sums them up.
+
+    Args:
+        result: The run.
+    """
+    several = any("host" in finding for finding in result.findings)
+    named = {"unknown": "not checked"}
+    rows = [
+        _row({**finding, "state": named.get(finding["state"], finding["state"])}, several=several)
+        for finding in result.findings
+    ]
+    if rows:
+        report.table([*(["host"] * several), "check", "state", "what is there", "what to do"], rows)
+        print(_counted(result.findings))
+
+
 def _row(finding: Finding, *, several: bool) -> Sequence[str]:
     texts = " ".join(filter(None, (finding["message"], finding["why"])))
     place = [str(finding["host"])] if several else []
@@ -46,9 +63,7 @@ def _row(finding: Finding, *, several: bool) -> Sequence[str]:
 
 
 def _summary(findings: Sequence[Finding]) -> list[str]:
-    counts = {state: sum(one["state"] == state for one in findings) for state in ("ok", "wrong", "fixed", "unknown")}
-    named = {"ok": "well", "unknown": "not checked"}
-    lines = [", ".join(f"{count} {named.get(state, state)}" for state, count in counts.items() if count) + "."]
+    lines = [_counted(findings)]
     reasons: dict[str, list[str]] = {}
     for one in findings:
         if one["state"] == "unknown":
@@ -56,3 +71,10 @@ def _summary(findings: Sequence[Finding]) -> list[str]:
             repair = f"; {one['repair']}" if one["repair"] else ""
             reasons.setdefault(one["message"] + repair, []).append(one["title"] + host)
     return [*lines, *(f"Not checked: {', '.join(titles)} ({reason})." for reason, titles in reasons.items())]
+
+
+def _counted(findings: Sequence[Finding]) -> str:
+    states = ("ok", "wrong", "missing", "fixed", "unknown")
+    counts = {state: sum(one["state"] == state for one in findings) for state in states}
+    named = {"ok": "well", "unknown": "not checked"}
+    return ", ".join(f"{count} {named.get(state, state)}" for state, count in counts.items() if count) + "."

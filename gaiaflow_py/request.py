@@ -385,3 +385,49 @@ class Secrets:
         )
         command = " ".join(["secrets", action, *([shlex.quote(name)] if name else [])])
         return Request("secrets", command, variables, options, is_question=action == "list")
+
+
+@dataclass(frozen=True)
+class Production:
+    """A company's cluster and Airflow, and the project that is to run there.
+
+    Attributes:
+        project: The project.
+        stage: Which of the stages in its `prod.yaml`; the first one when None.
+        kubeconfig: The kubeconfig of whoever asks.
+        context: The context in it.
+        image: The image of the tasks.
+        pod: Start a pod that looks around.
+        secrets: `.env` files by the name of the secret that is made from each.
+    """
+
+    project: Path
+    stage: str | None = None
+    kubeconfig: Path | None = None
+    context: str | None = None
+    image: str | None = None
+    pod: bool = True
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+
+    def check(self, options: RunOptions, *, apply: bool = False) -> Request:
+        """Return the request that says what is there and what is missing.
+
+        Args:
+            options: How to run it.
+            apply: Make what is missing.
+        """
+        said = {
+            "prod_check_project": str(self.project),
+            "prod_check_stage": self.stage,
+            "prod_check_kubeconfig": str(self.kubeconfig) if self.kubeconfig else None,
+            "prod_check_context": self.context,
+            "prod_check_image": self.image,
+            "prod_check_secret_files": {name: str(path) for name, path in self.secrets.items()},
+            "prod_check_apply": apply,
+        }
+        variables: dict[str, Any] = {name: value for name, value in said.items() if value}
+        if not self.pod:
+            variables["prod_check_pod"] = False
+        return Request(
+            "prod", "prod check --apply" if apply else "prod check", variables, options, is_question=not apply
+        )

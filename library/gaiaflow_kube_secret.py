@@ -52,22 +52,20 @@ notes:
 """
 
 import base64
-import ipaddress
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gaiaflow_errors import SetupError
+from ansible.module_utils.gaiaflow_kube_client import ClientError, NoClientError, make_client, reason, status_message
 
 LABEL = {"app.kubernetes.io/managed-by": "gaiaflow-setup"}
 APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 OPAQUE = "Opaque"
 NEWLINE = ", ends with a newline"
 ANSWER_S = (5, 30)
-NEAR = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "192.168.0.0/16")))
 
 
 class SecretError(SetupError):
@@ -87,7 +85,7 @@ class Secrets:
         self._start = params["start_command"]
         self._kubeconfig = params["kubeconfig"]
         self._dry = {"dry_run": "All"} if check_mode else {}
-        self._api = self._client(params["context"] or None)
+        self._api = self._client(params["context"])
 
     def all(self) -> list[dict[str, Any]]:
         """Return the secrets that tasks can be given."""
@@ -127,31 +125,21 @@ class Secrets:
         """
         self._call("delete_namespaced_secret", name, **self._dry)
 
-    def _client(self, context: str | None) -> Any:
+    def _client(self, context: str) -> Any:
         if not Path(self._kubeconfig).is_file():
             raise SecretError(
                 f"There is no cluster here yet: {self._kubeconfig} is missing.", f"{self._start} makes one."
             )
         try:
-            from kubernetes import client, config
-        except ImportError as error:
-            raise SecretError(
-                f"Kubernetes' Python client is missing: {error}.", f"{self._start} installs it."
-            ) from None
-        settings = client.Configuration()
-        try:
-            context = context or only_context(self._kubeconfig)
-            config.load_kube_config(  # type: ignore[no-untyped-call]
-                self._kubeconfig, context=context, client_configuration=settings
-            )
-        except Exception as error:  # the client's own, YAML's, and those of programs that give credentials
-            message = f"{self._kubeconfig} can't be used: {error}"
-            raise SecretError(message, f"{self._start} writes it again.") from None
-        settings.retries = False
-        if is_near(settings.host):
-            settings.proxy = None
-        self._server = settings.host
-        return client.CoreV1Api(client.ApiClient(settings))
+            reached = make_client(self._kubeconfig, context)
+        except NoClientError as error:
+            raise SecretError(str(error), f"{self._start} installs it.") from None
+        except ClientError as error:
+            raise SecretError(str(error), f"{self._start} writes it again.") from None
+        from kubernetes import client
+
+        self._server = reached.configuration.host
+        return client.CoreV1Api(reached)
 
     def _call(self, method: str, *name: str, **options: Any) -> Any:
         from kubernetes.client.exceptions import ApiException
@@ -185,57 +173,6 @@ class Secrets:
 
 class AbsentError(SecretError):
     """There is no such secret, or none any more."""
-
-
-def only_context(kubeconfig: str) -> str | None:
-    """Return the context of a kubeconfig that has no current one, as Minikube's is, if there is no other.
-
-    Args:
-        kubeconfig: The file.
-    """
-    import yaml
-
-    content = yaml.safe_load(Path(kubeconfig).read_text())
-    contexts = [one["name"] for one in content.get("contexts") or []]
-    return str(contexts[0]) if not content.get("current-context") and len(contexts) == 1 else None
-
-
-def status_message(body: Any) -> str:
-    """Return the API server's message; it names keys, and never values.
-
-    Args:
-        body: Its answer.
-    """
-    try:
-        return str(json.loads(body)["message"])
-    except (TypeError, ValueError, KeyError):
-        return "no reason was given"
-
-
-def reason(error: BaseException) -> str:
-    """Return the cause at the bottom of an error of the network.
-
-    Args:
-        error: The error.
-    """
-    while (below := error.__cause__ or error.__context__ or getattr(error, "reason", None)) is not None:
-        if not isinstance(below, BaseException) or below is error:
-            break
-        error = below
-    return str(getattr(error, "strerror", None) or error).rstrip(".") + "."
-
-
-def is_near(server: str) -> bool:
-    """Return whether a server is where Minikube's are, and where no proxy leads.
-
-    Args:
-        server: Its address.
-    """
-    host = urlsplit(server).hostname or ""
-    try:
-        return any(ipaddress.ip_address(host) in network for network in NEAR)
-    except ValueError:
-        return host == "localhost"
 
 
 def body_of(name: str, data: Mapping[str, str], found: Mapping[str, Any] | None) -> dict[str, Any]:

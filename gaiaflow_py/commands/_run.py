@@ -42,13 +42,14 @@ def run(request: Request) -> int:
     return result.exit_code
 
 
-def confirm(question: str, *, yes: bool, as_json: bool) -> None:
-    """Asks before data is deleted.
+def confirm(question: str, *, yes: bool, as_json: bool, refused: str = "Nothing was deleted.") -> None:
+    """Asks before data is deleted, or something else is done that others have to live with.
 
     Args:
-        question: What is going to be lost.
+        question: What is going to be lost, or made.
         yes: The user has agreed already.
         as_json: A program reads the output, so nobody can be asked.
+        refused: What is said to who says no.
 
     Raises:
         click.UsageError: Nobody can be asked.
@@ -59,7 +60,7 @@ def confirm(question: str, *, yes: bool, as_json: bool) -> None:
     if as_json or not sys.stdin.isatty():
         raise click.UsageError(f"{question} Nobody can be asked here: give --yes to agree.")
     if not click.confirm(f"{question} Continue?", default=False, err=True):
-        raise click.ClickException("Nothing was deleted.")
+        raise click.ClickException(refused)
 
 
 def project_path(project: str | None, *, local: bool, state: Literal["exists", "any"]) -> Path | None:

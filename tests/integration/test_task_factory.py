@@ -120,6 +120,7 @@ env_secrets: [mlflow]
 image_pull_secrets: [registry]
 node_selector: {pool: ml}
 tolerations: [{key: gpu, operator: Exists}]
+check: {resources: large}
 """
 
 

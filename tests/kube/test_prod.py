@@ -1,4 +1,7 @@
-"""`prod`: a company's Airflow in a pod of the cluster runs the DAG folders of two projects, as pods of their images."""
+"""`prod`: a company's Airflow in the cluster runs two projects' DAGs from a git server, as pods of their images.
+
+The Airflow is what role airflow_on_kubernetes makes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from airflow_in_cluster import (
     TEAM,
     AirflowInCluster,
     build_airflow,
-    postgres_image,
+    git,
     push,
 )
 from boxes import image_of_airflow
@@ -57,6 +60,19 @@ with DAG("faults", schedule=None):
     add("secret", "environment", {{"names": ["GREETING"]}})
 """
 
+RELEASED = f"""
+import sys
+from pathlib import Path
+sys.path.append(str(Path(__file__).absolute().parents[1]))
+from airflow.sdk import DAG
+from {PACKAGE}_dags import ENV, IMAGE
+from {PACKAGE}_dags.task_factory import task_factory
+
+with DAG("released", schedule=None):
+    task_factory(task_id="tell", func_path="{PACKAGE}.probe:environment", func_kwargs={{"names": ["GREETING"]}},
+                 image=IMAGE, env=ENV)
+"""
+
 
 @pytest.fixture(scope="module")
 def projects(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
@@ -92,11 +108,11 @@ def company(
     cluster: Cluster, boxes: Cluster, projects: list[Path], dev: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Airflow]:
     """The company's Airflow, with both projects' DAGs; the other stacks' rest meanwhile."""
-    found = AirflowInCluster(cluster)
     image = build_airflow(image_of_airflow(boxes), projects, tmp_path_factory.mktemp("image"))
+    found = AirflowInCluster(cluster, tmp_path_factory.mktemp("company-play"), push(image))
     boxes.stack.run("mlops", "--stop")
     try:
-        found.deploy(push(image), push(postgres_image()))
+        found.deploy()
         yield Airflow(found)
     finally:
         found.remove()
@@ -178,3 +194,28 @@ def test_account_of_airflow_has_no_more_rights_than_it_needs(cluster: Cluster, c
     for question, answer in asked.items():
         said = cluster.kubectl("auth", "can-i", *question.split(), account, "-n", TEAM, ok=answer == "yes")
         assert said.splitlines()[0] == answer, question
+
+
+def test_second_run_of_the_role_changes_nothing(company: Airflow) -> None:
+    installed = company.stack
+    assert isinstance(installed, AirflowInCluster)
+    before = installed.credentials
+    for options in ((), ("--check", "--diff")):
+        played = installed.play(*options)
+        assert not played.code, played.tasks
+        assert played.stats["changed"] == 0, [name for name, one in played.tasks.items() if one.get("changed")]
+    assert installed.credentials == before
+
+
+def test_commit_to_the_central_repository_is_what_runs_next(company: Airflow, tmp_path: Path) -> None:
+    installed = company.stack
+    assert isinstance(installed, AirflowInCluster)
+    git(tmp_path, "clone", "--quiet", installed.repository, "cdr")
+    dag = tmp_path / "cdr" / "dags" / PACKAGE / f"{PACKAGE}_dags" / "released.py"
+    dag.write_text(RELEASED)
+    for command in (["add", "."], ["commit", "--quiet", "--message=Release"], ["push", "--quiet"]):
+        git(tmp_path / "cdr", *command)
+    run = company.run_dag("released")
+    assert company.xcom("released", run, "tell") == [GREETING]
+    versions = company.call("GET", f"dags/released/dagRuns/{run}")["dag_versions"]
+    assert versions[0]["bundle_name"] == "central-dag-repository" and versions[0]["bundle_version"]

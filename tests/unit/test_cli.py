@@ -418,3 +418,52 @@ def test_output_into_a_closed_pipe_is_no_error(content: Content) -> None:
         wait_for(lambda: run.poll() is not None)
         assert run.stderr is not None
         assert "Traceback" not in run.stderr.read()
+
+
+FOUND = """
+- name: Say what is there, and what is missing
+  ansible.builtin.debug:
+    var: prod_check_findings
+  vars:
+    made: "{{ prod_check_apply | default(false) }}"
+    prod_check_findings:
+      - {id: a, title: namespace team, state: "{{ 'fixed' if made else 'missing' }}", message: there is none, why: "",
+         repair: --apply makes it, makes: Namespace team}
+      - {id: b, title: quota, state: ok, message: none is set, why: "", repair: "", makes: ""}
+      - {id: c, title: image, state: unknown, message: no pod has run, why: "", repair: "", makes: ""}
+"""
+
+
+def test_check_of_production_shows_all_there_is(content: Content) -> None:
+    content.playbook("prod", FOUND)
+    done = content.run("prod", "check")
+    assert done.returncode == 1, done.stderr
+    rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
+    assert rows[:4] == ["Check", "namespace team", "quota", "image"]
+    assert "1 well, 1 missing, 1 not checked." in done.stdout
+    assert content.json("prod", "check", code=1)["findings"][0]["state"] == "missing"
+
+
+def test_what_apply_makes_is_agreed_to_first(content: Content) -> None:
+    content.playbook("prod", FOUND)
+    refused = content.run("prod", "check", "--apply")
+    assert refused.returncode == 2
+    assert "Namespace team" in refused.stderr and "--yes" in refused.stderr
+    done = content.run("prod", "check", "--apply", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "1 fixed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--secret", "a=b"], "--apply"),
+        (["--apply", "--secret", "a"], "NAME=FILE"),
+        (["--project", "nowhere/here"], "nowhere/here"),
+        (["--kubeconfig", "gone"], "gone"),
+    ],
+)
+def test_wrong_input_for_the_check_of_production_is_refused(content: Content, arguments: list[str], named: str) -> None:
+    done = content.run("prod", "check", *arguments)
+    assert done.returncode == 2
+    assert named in done.stderr

@@ -21,6 +21,7 @@ PAGES = {
     "secrets": "secrets.md",
     "release": "releases.md",
     "cdr": "releases.md",
+    "prod": "production.md",
 }
 
 

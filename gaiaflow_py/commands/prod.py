@@ -1,0 +1,117 @@
+"""`gaiaflow-setup prod`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gaiaflow_py import options as opts
+from gaiaflow_py.commands import _run
+
+if TYPE_CHECKING:
+    from gaiaflow_py.events import RunResult
+    from gaiaflow_py.request import Request, RunOptions
+
+
+@click.group(name="prod", context_settings=opts.HELP)
+def command() -> None:
+    """Compare a company's cluster and Airflow with what a project needs.
+
+    What it needs stands in prod.yaml beside the project's DAGs.
+    """
+
+
+@opts.command(
+    "check",
+    "prod check --project ~/my-project --context team",
+    "prod check --stage production --no-pod",
+    "prod check --apply --check --diff",
+    "prod check --apply --secret my-creds=prod.env",
+)
+@opts.project_option("The project.  [default: the current directory]")
+@click.option(
+    "--stage", "--environment", "stage", metavar="NAME", help="Which stage of prod.yaml.  [default: the first]"
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="The kubeconfig of whoever asks.  [default: ~/.kube/config]",
+)
+@click.option("--context", metavar="NAME", help="The context in that file.  [default: its current one]")
+@click.option("--image", metavar="IMAGE", help="The tasks' image.  [default: the released one]")
+@click.option("--no-pod", is_flag=True, help="Start no pod: image, MLflow and S3 are not checked then.")
+@click.option("--apply", is_flag=True, help="Make what is missing; shows it first, and asks.")
+@click.option("--secret", "secrets", multiple=True, metavar="NAME=FILE", help="Make this secret from a .env file.")
+@click.option("--yes", "-y", is_flag=True, help="Don't ask before something is made.")
+@opts.run_options()
+def check(
+    *,
+    options: RunOptions,
+    project: str | None,
+    stage: str | None,
+    kubeconfig: str | None,
+    context: str | None,
+    image: str | None,
+    no_pod: bool,
+    apply: bool,
+    secrets: tuple[str, ...],
+    yes: bool,
+) -> int:
+    """Say in a table what is there, and what is missing.
+
+    Namespace, accounts and their rights, secrets and their keys, quota, the image, MLflow and S3 from a pod, Airflow's
+    version and provider. Reads only, but for a pod that looks around and is deleted. No secret's value is read out.
+
+    The exit code is 0 when nothing is missing or wrong, and 1 when something is.
+    """
+    from gaiaflow_py.request import Production
+
+    if secrets and not apply:
+        raise click.UsageError("--secret says what --apply makes: it goes with --apply only.")
+    path = _run.project_path(project or ".", local=options.inventory is None, state="exists")
+    assert path is not None
+    file = Path(kubeconfig).expanduser().absolute() if kubeconfig else None
+    production = Production(path, stage, file, context, image, not no_pod, _by_name(secrets))
+    if not apply or options.check or yes:
+        return _show(production.check(options, apply=apply)).exit_code
+    found = _show(production.check(options))
+    makes = [one["makes"] for one in found.findings if one["state"] == "missing" and one["makes"]]
+    if found.status != "ok" or not makes:
+        return found.exit_code
+    lines = "\n".join(f"  {one}" for one in makes)
+    _run.confirm(f"This makes in the cluster:\n{lines}\n", yes=yes, as_json=options.json, refused="Nothing was made.")
+    return _show(production.check(options, apply=True)).exit_code
+
+
+command.add_command(check)
+
+
+def _show(request: Request) -> RunResult:
+    from gaiaflow_py import findings, report, runner
+
+    result = runner.run(request)
+    if request.options.json:
+        findings.document(result)
+        return result
+    findings.show_all(result)
+    if request.options.check:
+        report.plan(request, result)
+    elif result.status != "ok" or result.changes:
+        report.outcome(request, result)
+        report.summary(result)
+    return result
+
+
+def _by_name(given: Sequence[str]) -> dict[str, Path]:
+    """The files by the name of the secret."""
+    found: dict[str, Path] = {}
+    for one in given:
+        name, separator, path = one.partition("=")
+        if not separator or not name or not path:
+            raise click.UsageError(f"--secret '{one}' is not NAME=FILE.")
+        found[name] = Path(path).expanduser().absolute()
+    return found
