@@ -213,14 +213,16 @@ class Collector:
             self.result.deferred.append(
                 Deferred(host, *(str(deferred.get(k, "")) for k in ("component", "reason", "finish")))
             )
-        self.result.notes += [note for note in res.get("notes") or () if note not in self.result.notes]
+        # Of a module, or of a debug task that shows a role's ROLE_notes.
+        told = [note for key in res if re.fullmatch(r"(\w+_)?notes", key) for note in res[key] or ()]
+        self.result.notes += [note for note in dict.fromkeys(told) if note not in self.result.notes]
         if isinstance(res.get("endpoints"), list):
             self._endpoints[host] = res["endpoints"]
         if isinstance(res.get("services"), list):
             self._services[host] = res["services"]
         if isinstance(res.get("secrets"), list):
             self._secrets[host] = res["secrets"]
-        self.result.image = res.get("project_image") or self.result.image
+        self.result.image = res.get("project_image") or res.get("model_image") or self.result.image
         for finding in res.get("findings") or ():
             self._findings.setdefault(host, {})[finding["id"]] = finding  # a repair's task has the last word
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "mlops": "Start, stop or restart Airflow, MLflow, S3 and JupyterLab.",
     "cluster": "Start, stop or restart Kubernetes, and connect the stack with it.",
     "secrets": "Keep passwords and keys for tasks that run in Kubernetes.",
+    "models": "Serve registered models on this machine and in the cluster.",
     "plan": "Say what workstation or mlops would change.",
     "status": "Show how the services are.",
     "credentials": "Show user names, passwords and tokens.",
