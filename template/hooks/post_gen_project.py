@@ -5,7 +5,13 @@ from pathlib import Path
 
 PACKAGE = "{{ cookiecutter.package_name }}"
 INCLUDE_EXAMPLE = "{{ cookiecutter.include_example }}"
-EXAMPLE_ONLY = [f"dags/{PACKAGE}_dags/example_dag.py", "notebooks/inference.ipynb"]
+EXAMPLE_ONLY = [
+    f"dags/{PACKAGE}_dags/example_dag.py",
+    f"src/{PACKAGE}/serving.py",
+    "notebooks/inference.ipynb",
+    "notebooks/serving.ipynb",
+    "tests/test_serving.py",
+]
 
 if INCLUDE_EXAMPLE == "False":
     for path in EXAMPLE_ONLY:

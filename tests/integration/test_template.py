@@ -14,7 +14,13 @@ from pathlib import Path
 import pytest
 from project_fixture import cookiecutter, generate, run_airflow
 
-EXAMPLE_ONLY = {"dags/wine_dags/example_dag.py", "notebooks/inference.ipynb"}
+EXAMPLE_ONLY = {
+    "dags/wine_dags/example_dag.py",
+    "notebooks/inference.ipynb",
+    "notebooks/serving.ipynb",
+    "src/wine/serving.py",
+    "tests/test_serving.py",
+}
 ODD = """Zoë's "quoted" \\ <b>[x] #1 'project' 🍷"""
 
 
@@ -74,7 +80,7 @@ def test_modules_cost_little_to_import(projects: dict[str, Path], answer: str, t
 
 def test_notebooks(projects: dict[str, Path]) -> None:
     notebooks = sorted((projects["yes"] / "notebooks").glob("*.ipynb"))
-    assert [path.stem for path in notebooks] == ["inference", "mlflow_introduction"]
+    assert [path.stem for path in notebooks] == ["inference", "mlflow_introduction", "serving"]
     for path in notebooks:
         notebook = json.loads(path.read_text())
         assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
