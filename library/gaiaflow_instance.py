@@ -45,8 +45,8 @@ options:
     default: []
   models:
     description:
-      - The models that are served, by the name of their program; each has C(name), C(version), C(alias), and in C(files)
-        its directory in the instance's C(data/models). Without it, those are kept whose files are there.
+      - The models that are served, by the name of their program; each has C(name), C(version), C(alias), and in
+        C(files) its directory in the instance's C(data/models). Without it, those are kept whose files are there.
     type: dict
   port_overrides:
     description: Ports that the user asks for, by name; kept in the record.

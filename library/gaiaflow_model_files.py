@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: gaiaflow_model_files
 short_description: Fetch a registered model's files, and pin what it needs
 description:
-  - Downloads the files of a model's version from MLflow, and resolves its own requirements into a lock file with hashes.
-    A version doesn't change, so that a directory which is there is right; an interrupted run leaves none.
+  - Downloads the files of a model's version from MLflow, and resolves its own requirements into a lock file with
+    hashes. A version doesn't change, so that a directory which is there is right; an interrupted run leaves none.
 options:
   model:
     description: What C(gaiaflow_model_info) returned.

@@ -136,7 +136,9 @@ class Registry:
             code, told = reason_of(error)
             if error.code == http.client.NOT_FOUND or code in NOT_THERE:
                 return {}
-            raise ModelError(f"MLflow answers {error.code} to {endpoint}: {told}", "See: gaiaflow-setup logs mlflow") from error
+            raise ModelError(
+                f"MLflow answers {error.code} to {endpoint}: {told}", "See: gaiaflow-setup logs mlflow"
+            ) from error
         except ValueError as error:
             raise ModelError(f"What answers at {self.url} is no MLflow ({error}).", self.hint) from error
 
@@ -160,7 +162,9 @@ class Registry:
             )
         found = self._found(asked, model)
         if found.get("status", "READY") != "READY":
-            raise ModelError(f"Version {found['version']} of {asked.name!r} is {found['status']}.", "Register it again.")
+            raise ModelError(
+                f"Version {found['version']} of {asked.name!r} is {found['status']}.", "Register it again."
+            )
         return found
 
     def _found(self, asked: Asked, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,8 +198,8 @@ class Registry:
         address = urllib.parse.urlsplit(uri)
         if address.scheme != PROXIED:
             raise ModelError(
-                f"The files of {name!r} version {version} are at {uri or 'no place that MLflow knows'}, and not with the"
-                " stack's MLflow.",
+                f"The files of {name!r} version {version} are at {uri or 'no place that MLflow knows'}, and not with"
+                " the stack's MLflow.",
                 "Log the model to this MLflow again, and register it.",
             )
         return address.path.strip("/")
@@ -248,7 +252,9 @@ def check_model_file(text: str, model: str) -> str:
     Raises:
         ModelError: It can't be served.
     """
-    log_again = "Log it again, and register it: mlflow.MODULE.log_model(..., signature=infer_signature(inputs, outputs))."
+    log_again = (
+        "Log it again, and register it: mlflow.MODULE.log_model(..., signature=infer_signature(inputs, outputs))."
+    )
     if not re.search(r"^  python_function:", text, re.MULTILINE):
         raise ModelError(f"{model} has no flavour python_function, which MLflow's server needs.", log_again)
     if not re.search(r"^signature:(?!\s*(null|\{\})\s*$)", text, re.MULTILINE):
@@ -370,7 +376,15 @@ def lock(directory: Path, python: str, uv: str, cache: str, wheels: str) -> None
     needs = files / ".gaiaflow-requirements.txt"
     needs.write_text(complete_requirements(text, mlflow_of((files / "MLmodel").read_text())))
     report_progress("pinning the requirements")
-    options = ["--universal", "--python-version", python, "--generate-hashes", "--no-header", "--no-annotate", "--quiet"]
+    options = [
+        "--universal",
+        "--python-version",
+        python,
+        "--generate-hashes",
+        "--no-header",
+        "--no-annotate",
+        "--quiet",
+    ]
     command = [tool.program, "pip", "compile", *options, *tool.options, "--output-file", str(directory / LOCK)]
     try:
         run_uv([*command, str(needs)], tool.environment, directory=files)
@@ -417,7 +431,7 @@ def kept_models(record: Mapping[str, Any], directory: Path) -> dict[str, Any]:
 
 def lock_of(model: Mapping[str, Any], directory: Path) -> Path:
     """Return the lock file of a model that an instance serves."""
-    return directory / "data" / "models" / model["files"] / LOCK
+    return directory / "data" / "models" / str(model["files"]) / LOCK
 
 
 def with_models(catalogue: Mapping[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:
@@ -439,6 +453,4 @@ def environments_of(models: Mapping[str, Any], directory: Path, root: Path) -> l
     """
     locks = {name: lock_of(one, directory) for name, one in models.items()}
     # In check mode, a model's files may not be there yet.
-    return [
-        replace(describe(root, path, "", Declared()), name=name) for name, path in locks.items() if path.is_file()
-    ]
+    return [replace(describe(root, path, "", Declared()), name=name) for name, path in locks.items() if path.is_file()]

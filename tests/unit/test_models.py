@@ -161,7 +161,7 @@ def test_command_is_a_run_of_the_playbook(
     monkeypatch: pytest.MonkeyPatch, words: list[str], state: str, more: dict[str, Any]
 ) -> None:
     asked: list[Request] = []
-    monkeypatch.setattr("gaiaflow_py.commands._run.run", lambda request: asked.append(request) or 0)
+    monkeypatch.setattr("gaiaflow_py.commands._run.run", asked.append)
     done = CliRunner().invoke(command, [*words, "--instance", "second"], standalone_mode=False)
     assert done.exception is None
     assert (asked[0].playbook, asked[0].locks) == ("models", ("second",))

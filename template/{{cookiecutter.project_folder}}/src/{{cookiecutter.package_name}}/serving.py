@@ -47,7 +47,8 @@ def ask(table: pd.DataFrame, url: str | None = None) -> list[Any]:
         ValueError: the model refuses the table, with the reason.
         RuntimeError: it isn't served.
     """
-    body = f'{{"dataframe_split": {table.to_json(orient="split", index=False)}}}'.encode()
+    rows = json.loads(table.to_json(orient="split", index=False))
+    body = json.dumps({"dataframe_split": rows}).encode()
     request = urllib.request.Request(f"{url or model_url()}/invocations", body, {"Content-Type": "application/json"})
     # No proxy stands before this machine or the cluster's own network.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
