@@ -228,8 +228,10 @@ class Collector:
             self.result.deferred.append(
                 Deferred(host, *(str(deferred.get(k, "")) for k in ("component", "reason", "finish")))
             )
-        self.result.notes += [note for note in res.get("notes") or () if note not in self.result.notes]
-        self.result.image = res.get("project_image") or self.result.image
+        # Of a module, or of a debug task that shows a role's ROLE_notes.
+        notes = [note for key in res if re.fullmatch(r"(\w+_)?notes", key) for note in res[key] or ()]
+        self.result.notes += [note for note in dict.fromkeys(notes) if note not in self.result.notes]
+        self.result.image = res.get("project_image") or res.get("model_image") or self.result.image
         self.result.release = res.get("release_told") or self.result.release
         self.result.project = res.get("project") or self.result.project
         told = {name: res[name] for name in TOLD if isinstance(res.get(name), list)}

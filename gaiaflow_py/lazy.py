@@ -17,6 +17,7 @@ COMMANDS = {
     "cluster": "Start, stop or restart Kubernetes, and connect the stack with it.",
     "secrets": "Keep passwords and keys for tasks that run in Kubernetes.",
     "prod": "Compare a company's cluster and Airflow with what a project needs.",
+    "models": "Serve registered models on this machine and in the cluster.",
     "plan": "Say what workstation or mlops would change.",
     "status": "Show how the services are.",
     "credentials": "Show user names, passwords and tokens.",

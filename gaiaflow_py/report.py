@@ -289,7 +289,7 @@ def _print_passwords(request: Request, result: RunResult) -> None:
     """Print where the passwords are; on other hosts they are not for this machine to show."""
     files = sorted({str(endpoint["password_in"]) for endpoint in result.endpoints if endpoint.get("password_in")})
     if files and request.is_local:
-        instance = request.variables.get("mlops_instance")
+        instance = request.variables.get("mlops_instance") or request.variables.get("models_instance")
         command = f"gaiaflow-setup credentials{f' --instance {instance}' if instance else ''}"
         print(f"Passwords and tokens: `{command}` shows them; they are kept in {files[0]}")
     elif files:

@@ -431,3 +431,67 @@ class Production:
         return Request(
             "prod", "prod check --apply" if apply else "prod check", variables, options, is_question=not apply
         )
+
+
+@dataclass(frozen=True)
+class Models:
+    """A registered model of one instance's MLflow.
+
+    Attributes:
+        name: The model, perhaps with an alias or a version: NAME, NAME@ALIAS or NAME/VERSION.
+        instance: The instance, or None for the default one.
+        kubeconfig: The kubeconfig of a cluster in place of Minikube's.
+        context: The context in it.
+    """
+
+    name: str
+    instance: str | None = None
+    kubeconfig: Path | None = None
+    context: str | None = None
+
+    def serve(self, options: RunOptions, port: int | None = None) -> Request:
+        """Return the request that serves it on this machine.
+
+        Args:
+            options: How to run it.
+            port: Its port; a free one, or the one it has, when None.
+        """
+        return self._request("serve", "served", options, {"models_port": port})
+
+    def stop(self, options: RunOptions) -> Request:
+        """Return the request that serves it no more.
+
+        Args:
+            options: How to run it.
+        """
+        return self._request("stop", "stopped", options, {})
+
+    def image(self, options: RunOptions, *, always: bool = False) -> Request:
+        """Return the request that builds its image.
+
+        Args:
+            options: How to run it.
+            always: Build it though it is there.
+        """
+        return self._request("image", "built", options, {"model_image_always": always})
+
+    def deploy(self, options: RunOptions, state: str = "deployed") -> Request:
+        """Return the request that serves it in the cluster.
+
+        Args:
+            options: How to run it.
+            state: `deployed`, `rolled_back` or `undeployed`.
+        """
+        return self._request("deploy", state, options, {})
+
+    def _request(self, action: str, state: str, options: RunOptions, more: Mapping[str, Any]) -> Request:
+        said = {
+            "models_instance": self.instance,
+            "cluster_kubeconfig": str(self.kubeconfig) if self.kubeconfig else None,
+            "cluster_context": self.context,
+            **more,
+        }
+        variables = {key: value for key, value in said.items() if value}
+        variables |= {"models_name": self.name, "models_state": state}
+        command = f"models {action} {shlex.quote(self.name)}"
+        return Request("models", command, variables, options, (self.instance or "default",))

@@ -43,6 +43,11 @@ options:
     type: list
     elements: str
     default: []
+  models:
+    description:
+      - The models that are served, by the name of their program; each has C(name), C(version), C(alias), and in
+        C(files) its directory in the instance's C(data/models). Without it, those are kept whose files are there.
+    type: dict
   port_overrides:
     description: Ports that the user asks for, by name; kept in the record.
     type: dict
@@ -128,6 +133,7 @@ from ansible.module_utils.gaiaflow_credentials import keep_copy, keep_credential
 from ansible.module_utils.gaiaflow_engine import EngineElsewhere, own_socket
 from ansible.module_utils.gaiaflow_environments import describe_all, ensure, image_of, needs_of
 from ansible.module_utils.gaiaflow_errors import SetupError
+from ansible.module_utils.gaiaflow_model import environments_of, kept_models, with_models
 from ansible.module_utils.gaiaflow_ports import choose_ports, known_ports, reserving_ports
 from ansible.module_utils.gaiaflow_pyproject import Declared
 from ansible.module_utils.gaiaflow_record import (
@@ -178,7 +184,8 @@ def make_directories(directory: Path, sockets: Path) -> None:
 
 def make_record(module: AnsibleModule, record: dict[str, Any], directory: Path, home: Path) -> dict[str, Any]:
     """Return the record as it shall be."""
-    catalogue = module.params["catalogue"]
+    models = kept_models(record, directory) if module.params["models"] is None else module.params["models"]
+    catalogue = with_models(module.params["catalogue"], models)
     known = known_ports(catalogue, module.params["services"])
     ports = choose_ports(known, module.params["port_overrides"], record.get("ports", {}), directory, home)
     project = module.params["project"]
@@ -188,6 +195,7 @@ def make_record(module: AnsibleModule, record: dict[str, Any], directory: Path, 
         "directory": str(directory),
         "sockets": str(socket_directory(directory)),
         "ports": ports,
+        "models": models,
         "project": checked_project(project, module.check_mode) if project else kept_project(record),
         **runtime,
         **choose_engine(module.params["docker_socket"], record, runtime["runtime"]),
@@ -285,9 +293,13 @@ def ensure_environments(module: AnsibleModule, home: Path, record: dict[str, Any
     needs = needs_of(project, in_images=True) if in_containers else Declared()
     images = images_of(module, files, wanted, needs) if in_containers else {}
     environments = describe_all(root, files / "locks", on_host, project)
+    if not in_containers:
+        # Models with the same needs share one, which is made once.
+        environments += environments_of(record["models"], Path(record["directory"]), root)
     to_make = not all(environment.complete for environment in environments)
     if to_make and not module.check_mode:
-        ensure(root, environments, module.params["uv"], str(home / "cache" / "uv"), module.params["wheels"])
+        once = {environment.directory: environment for environment in environments}
+        ensure(root, [*once.values()], module.params["uv"], str(home / "cache" / "uv"), module.params["wheels"])
     return {
         "environments": {
             **{environment.name: str(environment.directory) for environment in environments},
@@ -340,6 +352,7 @@ def main() -> None:
             "project": {"type": "str", "default": ""},
             "catalogue": {"type": "dict", "default": {}},
             "services": {"type": "list", "elements": "str", "default": []},
+            "models": {"type": "dict"},
             "port_overrides": {"type": "dict", "default": {}},
             "runtime": {"type": "str", "choices": ["", "native", "docker"], "default": ""},
             "files": {"type": "path", "default": ""},

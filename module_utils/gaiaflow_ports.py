@@ -34,7 +34,8 @@ class PortTakenError(SetupError):
         super().__init__(
             message,
             'End that process, or give the service another port: -e \'{"mlops_port_overrides": {"NAME": PORT}}\''
-            " (for JupyterLab also -j PORT). `--instance NAME` makes a second stack on free ports.",
+            " (for JupyterLab also -j PORT, for a model --port PORT). `--instance NAME` makes a second stack on free"
+            " ports.",
         )
 
 
@@ -47,12 +48,14 @@ class KnownPorts:
         internal: The names of those that move out of the way by themselves.
         seconds: How far above a port its service listens a second time, by name.
         needed: The names of those that a start must find free.
+        sought: The names of those that have no number of their own: the first free one from the default on.
     """
 
     defaults: Mapping[str, int]
     internal: frozenset[str] = frozenset()
     seconds: Mapping[str, int] = field(default_factory=dict)
     needed: tuple[str, ...] = ()
+    sought: frozenset[str] = frozenset()
 
     def numbers(self, name: str, port: int) -> list[int]:
         """Return the port, and the second one that goes with it."""
@@ -79,7 +82,8 @@ def known_ports(services: Mapping[str, Mapping[str, Any]], started: Iterable[str
         for name in one["second_ports"]["of"]
     }
     needed = tuple(name for service in started for name in services[service].get("pages", {}))
-    return KnownPorts({**pages, **internal}, frozenset(internal), seconds, needed)
+    sought = frozenset(name for one in services.values() if "first_port" in one for name in one.get("pages", {}))
+    return KnownPorts({**pages, **internal}, frozenset(internal), seconds, needed, sought)
 
 
 def listeners() -> dict[int, int | None]:
@@ -266,7 +270,7 @@ def choose_ports(
         others = {**kept, **ports}
         others.pop(name, None)
         internal = name in known.internal
-        if port is None and not internal and directory.name == "default":
+        if port is None and not internal and name not in known.sought and directory.name == "default":
             port = default
         if port is None or (internal and not allocator.can_keep(name, port)):
             port = allocator.free_from(name, default, known.all_numbers(others))

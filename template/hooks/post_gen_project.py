@@ -7,7 +7,13 @@ PACKAGE = "{{ cookiecutter.package_name }}"
 INCLUDE_EXAMPLE = "{{ cookiecutter.include_example }}"
 CI_PLATFORM = "{{ cookiecutter.ci_platform }}"
 WORKFLOWS = {"github": ".github", "gitlab": ".gitlab-ci.yml"}
-EXAMPLE_ONLY = [f"dags/{PACKAGE}_dags/example_dag.py", "notebooks/inference.ipynb"]
+EXAMPLE_ONLY = [
+    f"dags/{PACKAGE}_dags/example_dag.py",
+    f"src/{PACKAGE}/serving.py",
+    "notebooks/inference.ipynb",
+    "notebooks/serving.ipynb",
+    "tests/test_serving.py",
+]
 
 if INCLUDE_EXAMPLE == "False":
     for path in EXAMPLE_ONLY:

@@ -16,7 +16,13 @@ from project_fixture import LOCK, cookiecutter, generate, run_airflow
 
 from gaiaflow_py import __version__
 
-EXAMPLE_ONLY = {"dags/wine_dags/example_dag.py", "notebooks/inference.ipynb"}
+EXAMPLE_ONLY = {
+    "dags/wine_dags/example_dag.py",
+    "notebooks/inference.ipynb",
+    "notebooks/serving.ipynb",
+    "src/wine/serving.py",
+    "tests/test_serving.py",
+}
 ODD = """Zoë's "quoted" \\ <b>[x] #1 'project' 🍷"""
 
 
@@ -107,7 +113,7 @@ def test_modules_cost_little_to_import(projects: dict[str, Path], answer: str, t
 
 def test_notebooks(projects: dict[str, Path]) -> None:
     notebooks = sorted((projects["yes"] / "notebooks").glob("*.ipynb"))
-    assert [path.stem for path in notebooks] == ["inference", "mlflow_introduction"]
+    assert [path.stem for path in notebooks] == ["inference", "mlflow_introduction", "serving"]
     for path in notebooks:
         notebook = json.loads(path.read_text())
         assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)

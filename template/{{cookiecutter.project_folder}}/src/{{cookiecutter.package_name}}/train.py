@@ -77,19 +77,25 @@ def train(dataset: dict[str, Any], rows: dict[str, list[int]], parameters: dict[
 
 
 def log_model(model: Pipeline, features: pd.DataFrame) -> Any:
-    """Log a model with its signature, an example and what it needs to run, and return what MLflow says of it."""
+    """Log a model, and return what MLflow says of it."""
+    import mlflow.sklearn
+
+    return mlflow.sklearn.log_model(model, name="model", **how_to_keep(model, features))
+
+
+def how_to_keep(model: Pipeline, features: pd.DataFrame) -> dict[str, Any]:
+    """Return what MLflow is to keep of a model: its signature, an example and what it needs to run."""
     from importlib.metadata import version
 
-    import mlflow.sklearn
     from mlflow.models import infer_signature
 
-    return mlflow.sklearn.log_model(
-        model,
-        name="model",
-        signature=infer_signature(features, model.predict(features)),
-        input_example=features.head(2),
+    needs = ("mlflow-skinny", "cloudpickle", "pandas", "scikit-learn")
+    return {
+        "signature": infer_signature(features, model.predict(features)),
+        "input_example": features.head(2),
         # Takes any estimator; MLflow's default format, skops, refuses those it doesn't know.
-        serialization_format="cloudpickle",
-        # Named here, as MLflow would start another Python to find out.
-        pip_requirements=[f"{name}=={version(name)}" for name in ("cloudpickle", "pandas", "scikit-learn")],
-    )
+        "serialization_format": "cloudpickle",
+        # Named here, as MLflow would start another Python to find out, and add all of mlflow. mlflow-skinny has the
+        # server, and keeps the environment and the image of the served model small.
+        "pip_requirements": [f"{name}=={version(name)}" for name in needs],
+    }
