@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from gaiaflow_py.errors import GaiaflowError
 from gaiaflow_py.paths import instances_dir
 from gaiaflow_py.request import RunOptions
 from gaiaflow_py.shared import module_utils
-
-ENGINE_S = 45.0
-"""How long the Docker engine may be silent for."""
 
 
 def can_answer(options: RunOptions) -> bool:
@@ -41,24 +37,10 @@ def states(instance: str) -> list[dict[str, Any]]:
         raise GaiaflowError(str(error), error.hint) from error
     if not definition:
         return []
-    return _in_containers(directory) if kept["runtime"] == "docker" else _supervised(directory, kept["sockets"])
-
-
-def _supervised(directory: Path, sockets: str) -> list[dict[str, Any]]:
-    supervisor = module_utils("gaiaflow_supervisor")
-    stack = supervisor.Supervised(directory, f"{sockets}/supervisor.sock")
+    runtime = module_utils("gaiaflow_runtime").implementation(kept["runtime"])
     try:
-        stack.load_kept()
-        found: list[dict[str, Any]] = supervisor.status(stack)
+        found: list[dict[str, Any]] = runtime(directory).status()
     except (OSError, ValueError) as error:
-        raise GaiaflowError(f"{type(error).__name__}: {error}", "Look with gaiaflow-setup doctor.") from error
-    return found
-
-
-def _in_containers(directory: Path) -> list[dict[str, Any]]:
-    running = module_utils("gaiaflow_running")
-    try:
-        found: list[dict[str, Any]] = running.status(running.Containers(directory, "", ENGINE_S))
-    except (OSError, ValueError) as error:
-        raise GaiaflowError(*running.explain(error)) from error
+        message, hint = runtime.explain(error)
+        raise GaiaflowError(message, hint or "Look with gaiaflow-setup doctor.") from error
     return found

@@ -1,4 +1,8 @@
-"""A service of the catalogue as a container: what it shall be, how one that exists differs, and as Compose has it."""
+"""A service of the catalogue as a container: what it shall be, how one that exists differs, and as Compose has it.
+
+A container is described once, as the engine's API is told to create it. What the engine says of one that exists is in
+the same words, so both are compared as they are; a label holds the digest of what the engine isn't told.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +34,7 @@ KEPT_UP, LEFT_DOWN = "always", "no"
 # The engine puts the address of this machine in.
 GATEWAY = "host-gateway"
 HOST_NETWORK = "host"
-LOG = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
+LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 SECOND = 1_000_000_000
 UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
 # Does the preparation, and then becomes the command: for images that hold no Python.
@@ -60,40 +64,26 @@ class Container:
     Attributes:
         service: The catalogue's name of the service.
         name: The container's own name.
-        image: The image it is made from.
-        user: User and group id.
-        network: The instance's network, or `host`.
-        memory: Its limit in bytes.
-        mounts: Directories and files of the host: where each appears, and whether it can be written to.
-        ports: Ports published on loopback.
-        host_names: Names by which it finds this machine.
-        entrypoint: Instead of the image's, or empty.
-        command: Instead of the image's, or empty.
-        env: Variables beside the image's; never secrets.
-        health: A command that shows its health, instead of the image's check; or empty.
-        labels: Whose it is.
-        stop_signal: What ends it.
-        stop_timeout: Seconds it has to end.
         needs: The services that must answer first.
+        body: What the engine is told to create.
     """
 
     service: str
     name: str
-    image: str
-    user: str
-    network: str
-    memory: int
-    mounts: dict[str, tuple[str, bool]]
-    ports: tuple[int, ...] = ()
-    host_names: tuple[str, ...] = ()
-    entrypoint: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    env: dict[str, str] = field(default_factory=dict)
-    health: tuple[str, ...] = ()
-    labels: dict[str, str] = field(default_factory=dict)
-    stop_signal: str = "SIGTERM"
-    stop_timeout: int = 15
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...]
+    body: dict[str, Any]
+
+    @property
+    def image(self) -> str:
+        """The image that it is made from."""
+        name: str = self.body["Image"]
+        return name
+
+    @property
+    def network(self) -> str:
+        """The instance's network, or `host`."""
+        name: str = self.body["HostConfig"]["NetworkMode"]
+        return name
 
     @property
     def is_in_network(self) -> bool:
@@ -101,9 +91,9 @@ class Container:
         return self.network != HOST_NETWORK
 
     @property
-    def extra_hosts(self) -> list[str]:
-        """The names by which it finds this machine, as the engine has them."""
-        return [f"{name}:{GATEWAY}" for name in self.host_names]
+    def sources(self) -> list[Path]:
+        """The directories and files of the host that it sees."""
+        return [Path(mount["Source"]) for mount in self.body["HostConfig"]["Mounts"]]
 
 
 @dataclass(frozen=True)
@@ -146,8 +136,8 @@ def tops(directories: list[str]) -> list[str]:
     return [one for one in directories if not any(Path(other) in Path(one).parents for other in directories)]
 
 
-def describe(name: str, entry: dict[str, Any], images: dict[str, str], place: Place, workspace: str) -> Container:
-    """The container of one service.
+def describe(name: str, entry: Mapping[str, Any], images: Mapping[str, str], place: Place, workspace: str) -> Container:
+    """Return the container of one service.
 
     Args:
         name: The service's name in the catalogue.
@@ -156,153 +146,152 @@ def describe(name: str, entry: dict[str, Any], images: dict[str, str], place: Pl
         place: Where the instance's containers are.
         workspace: The project's directory.
     """
-    owned = "image" not in entry
-    mounts = {str(place.private(name)): (PRIVATE, False), str(place.passwd): (PASSWD, False)}
-    mounts.update({path: (path, True) for path in tops(entry.get("directories", []))})
-    mounts.update({one["source"]: (one["target"], not one.get("read_only")) for one in entry.get("mounts", [])})
-    if entry.get("sees_project"):
-        mounts[workspace] = (workspace, True)
-    return Container(
-        service=name,
-        name=f"{place.prefix}-{name}",
-        image=images[entry["environment"]] if owned else entry["image"],
-        user=place.user,
-        network=entry.get("network", place.prefix),
-        memory=byte_number(entry["memory"]),
-        mounts=mounts,
-        ports=tuple(int(port) for port in entry.get("publish", [])),
-        host_names=tuple(entry.get("host_names", [])),
-        **({} if owned else foreign(entry)),
-        labels={
-            DIRECTORY_LABEL: str(place.directory),
-            PROGRAM_LABEL: name,
-            DEFINITION_LABEL: digest(entry),
+    is_own = "image" not in entry
+    network = entry.get("network", place.prefix)
+    ports = [f"{port}/tcp" for port in entry.get("publish", [])]
+    labels = {DIRECTORY_LABEL: str(place.directory), PROGRAM_LABEL: name, DEFINITION_LABEL: digest(entry)}
+    body = {
+        "Image": images[entry["environment"]] if is_own else entry["image"],
+        "User": place.user,
+        "Labels": labels,
+        "ExposedPorts": {port: {} for port in ports},
+        "StopSignal": f"SIG{entry.get('stop_signal', 'TERM')}",
+        "StopTimeout": place.stop_timeout,
+        **({} if is_own else instructions(entry)),
+        "HostConfig": {
+            "NetworkMode": network,
+            "Mounts": mounts(name, entry, place, workspace),
+            "PortBindings": {port: [{"HostIp": "127.0.0.1", "HostPort": port.partition("/")[0]}] for port in ports},
+            "ExtraHosts": [f"{host}:{GATEWAY}" for host in entry.get("host_names", [])],
+            "Memory": byte_number(entry["memory"]),
+            "LogConfig": LOG,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges:true"],
+            "RestartPolicy": {"Name": KEPT_UP},
+            "Init": True,
         },
-        stop_signal=f"SIG{entry.get('stop_signal', 'TERM')}",
-        stop_timeout=place.stop_timeout,
-        needs=tuple(entry.get("needs", [])),
-    )
+    }
+    if network != HOST_NETWORK:
+        body["NetworkingConfig"] = {"EndpointsConfig": {network: {"Aliases": [name]}}}
+    return Container(name, f"{place.prefix}-{name}", tuple(entry.get("needs", [])), body)
 
 
-def foreign(entry: dict[str, Any]) -> dict[str, Any]:
-    """What an image that isn't ours must be told, as it doesn't read the definition."""
-    command = tuple(map(str, entry["command"]))
-    entrypoint: tuple[str, ...] = ()
+def mounts(name: str, entry: Mapping[str, Any], place: Place, workspace: str) -> list[dict[str, Any]]:
+    """Return what of the host a container sees, by where it sees it."""
+    found = {PRIVATE: (str(place.private(name)), True), PASSWD: (str(place.passwd), True)}
+    found.update({path: (path, False) for path in tops(entry.get("directories", []))})
+    found.update({one["target"]: (one["source"], bool(one.get("read_only"))) for one in entry.get("mounts", [])})
+    if entry.get("sees_project"):
+        found[workspace] = (workspace, False)
+    return [
+        {"Type": "bind", "Source": source, "Target": target, "ReadOnly": is_read_only}
+        for target, (source, is_read_only) in found.items()
+    ]
+
+
+def instructions(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an image that isn't ours must be told, as it doesn't read the definition; no secrets."""
+    found = {
+        "Cmd": [str(word) for word in entry["command"]],
+        "Env": [f"{key}={value}" for key, value in entry["env"].items()],
+        "Healthcheck": {
+            "Test": ["CMD", *map(str, entry["health_command"])],
+            "Interval": 10 * SECOND,
+            "Timeout": 5 * SECOND,
+            "StartPeriod": 300 * SECOND,
+        },
+    }
     if "prepare" in entry:
         preparation = shlex.join(map(str, entry["prepare"]["command"]))
-        entrypoint, command = ("sh", "-ec", PREPARED.format(preparation=preparation)), command
-    return {
-        "entrypoint": entrypoint,
-        "command": command,
-        "env": {key: str(value) for key, value in entry["env"].items()},
-        "health": tuple(map(str, entry["health_command"])),
-    }
+        found["Entrypoint"] = ["sh", "-ec", PREPARED.format(preparation=preparation)]
+    return found
 
 
-def digest(entry: dict[str, Any]) -> str:
-    """What tells one definition of a service from another."""
+def digest(entry: Mapping[str, Any]) -> str:
+    """Return what tells one definition of a service from another."""
     return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
-
-
-# ---- For community.docker.docker_container
-
-
-def options(container: Container) -> dict[str, Any]:
-    """The container as options of community.docker.docker_container."""
-    health = {"test": ["CMD", *container.health], "interval": "10s", "timeout": "5s", "start_period": "300s"}
-    return {
-        "name": container.name,
-        "image": container.image,
-        "user": container.user,
-        "entrypoint": list(container.entrypoint) or None,
-        "command": list(container.command) or None,
-        "env": container.env,
-        "labels": container.labels,
-        "mounts": [
-            {"type": "bind", "source": source, "target": target, "read_only": not writable}
-            for source, (target, writable) in container.mounts.items()
-        ],
-        "published_ports": [f"127.0.0.1:{port}:{port}" for port in container.ports],
-        "network_mode": container.network,
-        "networks": [{"name": container.network, "aliases": [container.service]}] if container.is_in_network else None,
-        "etc_hosts": dict.fromkeys(container.host_names, GATEWAY) or None,
-        "memory": str(container.memory),
-        "healthcheck": health if container.health else None,
-        "stop_signal": container.stop_signal,
-        "stop_timeout": container.stop_timeout,
-    }
 
 
 # ---- What differs
 
 
 def environment(variables: list[str] | None) -> dict[str, str]:
-    """`NAME=value` lines as a mapping."""
+    """Return `NAME=value` lines as a mapping."""
     return dict(line.partition("=")[::2] for line in variables or [])
 
 
-def wanted_state(container: Container, image: dict[str, Any]) -> dict[str, Any]:
-    """What the engine shall say of the container.
+def given(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return those of the values that are set: the engine leaves out some that aren't, and gives others as empty."""
+    return {key: value for key, value in (values or {}).items() if value}
+
+
+def compared(config: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is compared of a container, by the words that a plan has for it.
+
+    Args:
+        config: What it runs, as the engine's API has it.
+        host: What it has of this machine, as the engine's API has it.
+    """
+    return {
+        "user": config.get("User") or "",
+        "environment": environment(config.get("Env")),
+        "entrypoint": config.get("Entrypoint") or [],
+        "command": config.get("Cmd") or [],
+        "labels": config.get("Labels") or {},
+        "health check": given(config.get("Healthcheck")),
+        "stop": [config.get("StopSignal", "SIGTERM"), config.get("StopTimeout")],
+        "mounts": {one["Target"]: given(one) for one in host.get("Mounts") or []},
+        "ports": host.get("PortBindings") or {},
+        "host names": host.get("ExtraHosts") or [],
+        "memory": host["Memory"],
+        "log": host["LogConfig"],
+        "capabilities": host.get("CapDrop") or [],
+        "security": host.get("SecurityOpt") or [],
+    }
+
+
+def wanted_state(container: Container, image: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is compared of the container as it shall be.
 
     Args:
         container: What it shall be.
-        image: What the engine says of its image.
+        image: What the engine says of its image, which gives what the container isn't told.
     """
-    config = image["Config"]
-    health = config.get("Healthcheck")
-    if container.health:
-        health = {"Test": ["CMD", *container.health], "Interval": 10 * SECOND, "Timeout": 5 * SECOND}
-        health["StartPeriod"] = 300 * SECOND
-    command = list(container.command) or (None if container.entrypoint else config.get("Cmd"))
-    return {
-        "image": image["Id"],
-        "user": container.user,
-        "environment": {**environment(config.get("Env")), **container.env},
-        "entrypoint": list(container.entrypoint) or config.get("Entrypoint") or [],
-        "command": command or [],
-        "labels": {**(config.get("Labels") or {}), **container.labels},
-        "mounts": {target: [source, writable] for source, (target, writable) in container.mounts.items()},
-        "ports": {f"{port}/tcp": [["127.0.0.1", str(port)]] for port in container.ports},
-        "network": [container.network],
-        "host names": container.extra_hosts,
-        "memory": container.memory,
-        "log": [LOG["driver"], LOG["options"]],
-        "capabilities": ["ALL"],
-        "security": ["no-new-privileges:true"],
-        "health check": health or {},
-        "stop": [container.stop_signal, container.stop_timeout],
+    body, base = container.body, image["Config"]
+    merged = {
+        "Labels": {**(base.get("Labels") or {}), **body["Labels"]},
+        "Env": [*(base.get("Env") or []), *body.get("Env", [])],
     }
+    # An image's command is meant for its own entrypoint.
+    entrypoint = {"Cmd": None} if "Entrypoint" in body else {}
+    config = {**base, **entrypoint, **body, **merged}
+    return {"image": image["Id"], **compared(config, body["HostConfig"]), "network": [container.network]}
 
 
-def present_state(found: dict[str, Any]) -> dict[str, Any]:
-    """What the engine says of a container, in the terms of `wanted_state`."""
-    config, host = found["Config"], found["HostConfig"]
-    health = {key: value for key, value in (config.get("Healthcheck") or {}).items() if value}
-    return {
-        "image": found["Image"],
-        "user": config["User"],
-        "environment": environment(config["Env"]),
-        "entrypoint": config["Entrypoint"] or [],
-        "command": config["Cmd"] or [],
-        "labels": config["Labels"],
-        "mounts": {one["Target"]: [one["Source"], not one.get("ReadOnly", False)] for one in host.get("Mounts") or []},
-        "ports": {
-            port: [[one["HostIp"], one["HostPort"]] for one in bindings or []]
-            for port, bindings in (host["PortBindings"] or {}).items()
-        },
-        "network": sorted(found["NetworkSettings"]["Networks"]),
-        "host names": host["ExtraHosts"] or [],
-        "memory": host["Memory"],
-        "log": [host["LogConfig"]["Type"], host["LogConfig"]["Config"]],
-        "capabilities": host["CapDrop"] or [],
-        "security": host["SecurityOpt"] or [],
-        "health check": health,
-        "stop": [config.get("StopSignal", "SIGTERM"), config.get("StopTimeout")],
-    }
+def present_state(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is compared of a container as it is.
+
+    Args:
+        found: What the engine says of it.
+    """
+    networks = sorted(found["NetworkSettings"]["Networks"])
+    return {"image": found["Image"], **compared(found["Config"], found["HostConfig"]), "network": networks}
 
 
-def differences(container: Container, found: dict[str, Any], image: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What differs between a container and what it shall be: by what it is, as it is and as it shall be."""
+def differences(
+    container: Container, found: Mapping[str, Any] | None, image: Mapping[str, Any] | None
+) -> dict[str, tuple[Any, Any]]:
+    """Return what differs between a container and what it shall be: by what it is, as it is and as it shall be.
+
+    Args:
+        container: What it shall be.
+        found: What the engine says of the one that exists, if any.
+        image: What the engine says of the image that it shall be made from, if there is one.
+    """
+    if found is None:
+        return {"container": ("absent", "present")}
+    if image is None:
+        return {"image": (found["Image"], container.image)}
     have, want = present_state(found), wanted_state(container, image)
     return {what: (have[what], want[what]) for what in want if have[what] != want[what]}
 
@@ -336,53 +325,59 @@ def bound_ports(engine: Engine, container: str) -> set[int]:
 
 
 def compose(name: str, containers: list[Container]) -> dict[str, Any]:
-    """The containers as a Compose file's content.
+    """Return the containers as a Compose file's content.
 
     Args:
         name: The Compose project's name.
         containers: The containers.
     """
+    return {"name": name, "services": {one.service: compose_service(one) for one in containers}}
 
-    def plain(words: tuple[str, ...]) -> list[str]:
-        # Compose would put variables of its own in.
-        return [word.replace("$", "$$") for word in words]
 
-    def service(one: Container) -> dict[str, Any]:
-        content: dict[str, Any] = {
-            "image": one.image,
-            "pull_policy": "missing",
-            "user": one.user,
-            "init": True,
-            "restart": "unless-stopped",
-            "mem_limit": one.memory,
-            "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges:true"],
-            "logging": LOG,
-            "stop_signal": one.stop_signal,
-            "stop_grace_period": f"{one.stop_timeout}s",
-            "volumes": [
-                {"type": "bind", "source": source, "target": target, "read_only": not writable}
-                for source, (target, writable) in one.mounts.items()
-            ],
-        }
-        optional: dict[str, tuple[Any, Callable[[], Any]]] = {
-            "entrypoint": (one.entrypoint, lambda: plain(one.entrypoint)),
-            "command": (one.command, lambda: plain(one.command)),
-            "environment": (one.env, lambda: one.env),
-            "network_mode": (not one.is_in_network, lambda: one.network),
-            "extra_hosts": (one.host_names, lambda: one.extra_hosts),
-            "ports": (one.ports, lambda: [f"127.0.0.1:{port}:{port}" for port in one.ports]),
-            "depends_on": (one.needs, lambda: {need: {"condition": "service_started"} for need in one.needs}),
-            "healthcheck": (
-                one.health,
-                lambda: {
-                    "test": ["CMD", *plain(one.health)],
-                    "interval": "10s",
-                    "timeout": "5s",
-                    "start_period": "300s",
-                },
-            ),
-        }
-        return content | {key: made() for key, (given, made) in optional.items() if given}
+def compose_service(container: Container) -> dict[str, Any]:
+    """Return a container as a service of a Compose file."""
+    body, host = container.body, container.body["HostConfig"]
+    health = body.get("Healthcheck")
+    content = {
+        "image": container.image,
+        "pull_policy": "missing",
+        "user": body["User"],
+        "init": host["Init"],
+        "restart": "unless-stopped",
+        "mem_limit": host["Memory"],
+        "cap_drop": host["CapDrop"],
+        "security_opt": host["SecurityOpt"],
+        "logging": {"driver": host["LogConfig"]["Type"], "options": host["LogConfig"]["Config"]},
+        "stop_signal": body["StopSignal"],
+        "stop_grace_period": f"{body['StopTimeout']}s",
+        "volumes": [
+            {"type": one["Type"], "source": one["Source"], "target": one["Target"], "read_only": one["ReadOnly"]}
+            for one in host["Mounts"]
+        ],
+    }
+    optional = {
+        "entrypoint": literal(body.get("Entrypoint")),
+        "command": literal(body.get("Cmd")),
+        "environment": environment(body.get("Env")),
+        "network_mode": "" if container.is_in_network else container.network,
+        "extra_hosts": host["ExtraHosts"],
+        "ports": [
+            f"{one['HostIp']}:{one['HostPort']}:{port.partition('/')[0]}"
+            for port, bindings in host["PortBindings"].items()
+            for one in bindings
+        ],
+        "depends_on": {need: {"condition": "service_started"} for need in container.needs},
+        "healthcheck": health
+        and {
+            "test": literal(health["Test"]),
+            "interval": f"{health['Interval'] // SECOND}s",
+            "timeout": f"{health['Timeout'] // SECOND}s",
+            "start_period": f"{health['StartPeriod'] // SECOND}s",
+        },
+    }
+    return content | given(optional)
 
-    return {"name": name, "services": {one.service: service(one) for one in containers}}
+
+def literal(words: list[str] | None) -> list[str]:
+    """Return the words so that Compose puts no variables of its own in."""
+    return [word.replace("$", "$$") for word in words or []]

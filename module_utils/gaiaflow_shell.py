@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import json
 import locale
 import os
@@ -28,6 +29,7 @@ LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 NOT_REACHED = "in a container this address is the container itself; name one at which it sees this machine"
 POSIX_ZONE = re.compile(r"([A-Za-z]{3,}|<[A-Za-z0-9+-]+>)([+-]?\d{1,3}(:\d\d){0,2}.*)?")
 OTHER_PYTHONS = ("libpython3*.so*", "libssl.so*", "libcrypto.so*", "libstdc++.so*", "libsqlite3.so*")
+STACKS_OWN = "the stack sets it itself, for its own services"
 SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 
 
@@ -136,6 +138,53 @@ def lines(told: Mapping[str, list[str]]) -> list[str]:
         f" {'it is' if len(names) == 1 else 'they are'}: {why}."
         for why, names in told.items()
     ]
+
+
+class Shell:
+    """The environment of the user's shell, and what of it the programs of this host see.
+
+    Args:
+        rules: What becomes of its variables.
+        basics: Names and patterns of those that every program sees.
+    """
+
+    def __init__(self, rules: list[dict[str, Any]], basics: list[str]) -> None:
+        self.rules = rules
+        self.basics = basics
+        self.told: dict[str, list[str]] = {}
+
+    @functools.cached_property
+    def given(self) -> dict[str, str]:
+        """The user's environment."""
+        return user_environment()
+
+    @property
+    def notes(self) -> list[str]:
+        """What is told of variables that programs see otherwise."""
+        return lines(self.told)
+
+    def for_every_program(self) -> dict[str, str]:
+        """Return what supervisord sees, and programs that run no code of the user's."""
+        return self._told(seen(self.given, self.rules, self.basics))
+
+    def for_program(self, entry: Mapping[str, Any]) -> dict[str, str]:
+        """Return what a program sees.
+
+        Args:
+            entry: The catalogue's description of it.
+        """
+        if not entry.get("sees_project"):
+            return self.for_every_program()
+        found = seen(self.given, self.rules)
+        named = {name for names in found.told.values() for name in names}
+        if own := sorted(set(entry.get("env", {})) & set(found.variables) - named):
+            found.told[STACKS_OWN] = own
+        return self._told(found)
+
+    def _told(self, found: Seen) -> dict[str, str]:
+        for why, names in found.told.items():
+            self.told[why] = sorted({*self.told.get(why, []), *names})
+        return found.variables
 
 
 # ---- What fits

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +23,5 @@ STATISTICS = {
 @pytest.mark.parametrize(("statistics", "shown"), STATISTICS.values(), ids=STATISTICS)
 def test_memory_of_a_container(statistics: dict[str, Any], shown: str) -> None:
     load_shared()
-    module = importlib.import_module("ansible.module_utils.gaiaflow_running")
-    engine = SimpleNamespace(get=lambda _path: {"memory_stats": statistics})
-    found = module.memory(SimpleNamespace(engine=engine, name_of=lambda name: name), "mlflow")
-    assert memory(found) == shown
+    docker = importlib.import_module("ansible.module_utils.gaiaflow_runtime.docker")
+    assert memory(docker.used_memory({"memory_stats": statistics})) == shown

@@ -19,7 +19,7 @@ from gaiaflow_py.progress import Plain, Terminal, duration, for_run
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = "roles/mlops/tasks/prepare.yml"
-STARTING = "roles/mlops/tasks/native/start.yml"
+STARTING = "roles/mlops/tasks/start.yml"
 
 
 class Clock:
