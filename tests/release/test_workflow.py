@@ -98,7 +98,7 @@ def test_what_an_event_leads_to(clean: Company, event: str, payload: dict[str, A
 
 
 def test_failing_tests_end_the_release(clean: Company) -> None:
-    (clean.project / "tests" / "test_more.py").write_text("def test_more() -> None:\n    assert False\n")
+    (clean.project / "tests" / "test_more.py").write_text("def test_more() -> None:\n    assert 1 == 2\n")
     clean.commit("Break it")
     done = clean.release("v0.1.0")
     assert done.returncode and steps(done.stdout, "Failure") == TESTED[1:]
