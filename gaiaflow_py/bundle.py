@@ -209,7 +209,7 @@ def read(file: Path) -> dict[str, Any]:
     Raises:
         InputError: The file isn't a bundle.
     """
-    utils = module_utils("gaiaflow_bundle")
+    utils = module_utils("bundle")
     try:
         bundle = utils.read(file)
     except utils.BundleError as error:
@@ -286,7 +286,7 @@ class _Packer:
         for directory in (self.wheels, self.programs):
             directory.mkdir(parents=True)
         self.versions = {**_yaml("inventory/group_vars/all/versions.yml"), **self.variables}
-        uv = module_utils("gaiaflow_environments").uv_of("", str(self.private / "cache")).environment
+        uv = module_utils("environments").uv_of("", str(self.private / "cache")).environment
         self.environment = {
             **passed_on(os.environ),
             **{name: value for name, value in uv.items() if os.environ.get(name) != value},
@@ -348,7 +348,7 @@ class _Packer:
         from gaiaflow_py.catalogue import environments as of_services
         from gaiaflow_py.project import generate
 
-        environments = module_utils("gaiaflow_environments")
+        environments = module_utils("environments")
         example = generate(content_root() / "template", self.private / "example", {}, ask=False)
         with_project = [name for name, runs_project in of_services().items() if runs_project]
         for directory in filter(None, (example, project)):
@@ -516,7 +516,7 @@ class _Packer:
     def _write(self) -> Packed:
         paths = sorted(path for path in self.contents.rglob("*") if path.is_file())
         manifest = {
-            "format": module_utils("gaiaflow_bundle").FORMAT,
+            "format": module_utils("bundle").FORMAT,
             "gaiaflow_setup": __version__,
             "platform": self.target.platform,
             "python": self.target.python,
@@ -544,7 +544,7 @@ class _Unreachable(Exception):
 
 def _fetch(url: str, path: Path) -> str:
     """Downloads a file, as the roles do, and returns its sha256."""
-    site = module_utils("gaiaflow_site")
+    site = module_utils("site")
     digest = hashlib.sha256()
     try:
         response = site.opened(url, TIMEOUT_S)

@@ -34,5 +34,5 @@ def environments() -> dict[str, bool]:
     """Return the services' Python environments by name, and whether each holds a project's dependencies, too."""
     from gaiaflow_py.shared import module_utils
 
-    found: dict[str, bool] = module_utils("gaiaflow_catalogue").environment_names(map(describe, service_names()))
+    found: dict[str, bool] = module_utils("catalogue").environment_names(map(describe, service_names()))
     return found

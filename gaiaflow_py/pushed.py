@@ -67,9 +67,9 @@ def _defaults() -> dict[str, Any]:
 
 def _pushed_image(project: Path, connection: Path, settings: dict[str, Any]) -> str:
     """The image's name, if it needs no build, the registry has it, and the cluster answers to Airflow."""
-    images, kubernetes = module_utils("gaiaflow_image"), module_utils("gaiaflow_kubernetes")
-    errors = module_utils("gaiaflow_errors")
-    kept = module_utils("gaiaflow").read_whole(connection / "cluster.json")
+    images, kubernetes = module_utils("image"), module_utils("kubernetes")
+    errors = module_utils("errors")
+    kept = module_utils("common").read_whole(connection / "cluster.json")
     if (kept.get("kind"), kept.get("profile")) != ("minikube", settings["cluster_profile"]):
         return ""
     wanted = {"project": project, "package": "", "base": settings["base_image"], "index": "", "always": False}

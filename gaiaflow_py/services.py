@@ -33,7 +33,7 @@ def states(instance: str) -> list[dict[str, Any]]:
     Raises:
         GaiaflowError: They can't be found out.
     """
-    directory, record = instances_dir() / instance, module_utils("gaiaflow_record")
+    directory, record = instances_dir() / instance, module_utils("record")
     try:
         kept = {"runtime": "native", **record.own_record(directory)}
         definition = record.definition_of(directory, kept)
@@ -45,7 +45,7 @@ def states(instance: str) -> list[dict[str, Any]]:
 
 
 def _supervised(directory: Path, sockets: str) -> list[dict[str, Any]]:
-    supervisor = module_utils("gaiaflow_supervisor")
+    supervisor = module_utils("supervisor")
     stack = supervisor.Supervised(directory, f"{sockets}/supervisor.sock")
     try:
         stack.load_kept()
@@ -56,7 +56,7 @@ def _supervised(directory: Path, sockets: str) -> list[dict[str, Any]]:
 
 
 def _in_containers(directory: Path) -> list[dict[str, Any]]:
-    running = module_utils("gaiaflow_running")
+    running = module_utils("running")
     try:
         found: list[dict[str, Any]] = running.status(running.Containers(directory, "", ENGINE_S))
     except (OSError, ValueError) as error:

@@ -384,7 +384,7 @@ def test_environments_are_made_from_the_wheels_alone(
     monkeypatch.setattr(
         ansible.module_utils, "__path__", [*ansible.module_utils.__path__, str(CHECKOUT / "module_utils")]
     )
-    environments = importlib.import_module("ansible.module_utils.gaiaflow_environments")
+    environments = importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.environments")
     for name in ("UV_CACHE_DIR", "UV_FIND_LINKS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("UV_DEFAULT_INDEX", UNREACHABLE)

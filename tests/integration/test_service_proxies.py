@@ -108,7 +108,7 @@ def answers(tmp_path: Path, users: dict[str, str], service: Server, proxy: Serve
     import importlib
 
     load_shared()
-    shell = importlib.import_module("ansible.module_utils.gaiaflow_shell")
+    shell = importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.shell")
     given = {name: value.replace("{port}", str(proxy.server_address[1])) for name, value in users.items()}
     clients = "httpx,requests,urllib" + ",curl" * bool(shutil.which("curl"))
     here = f"http://127.0.0.1:{service.server_address[1]}/"

@@ -19,7 +19,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "gaiaflow_py"
 
-LAUNCHER_FILES = ("gaiaflow-setup", "module_utils/gaiaflow_package_sources.py")
+LAUNCHER_FILES = ("gaiaflow-setup", "plugins/module_utils/package_sources.py")
 
 
 SERVICES = Path("roles/mlops/vars/main/services")

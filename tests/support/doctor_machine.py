@@ -37,7 +37,7 @@ def load_shared() -> None:
 def load_module() -> ModuleType:
     """Return the Ansible module that looks."""
     load_shared()
-    path = CHECKOUT / "library" / "gaiaflow_doctor_info.py"
+    path = CHECKOUT / "plugins" / "modules" / "doctor_info.py"
     spec = importlib.util.spec_from_file_location("gaiaflow_doctor_info", path)
     assert spec is not None
     assert spec.loader is not None

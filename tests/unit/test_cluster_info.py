@@ -14,7 +14,7 @@ import pytest
 from certificates import make_certificate
 from doctor_machine import load_shared
 
-MODULE = Path(__file__).parents[2] / "library" / "gaiaflow_cluster_info.py"
+MODULE = Path(__file__).parents[2] / "plugins" / "modules" / "cluster_info.py"
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ SERVICES: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def credentials() -> ModuleType:
     load_shared()
-    return importlib.import_module("ansible.module_utils.gaiaflow_credentials")
+    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.credentials")
 
 
 def test_each_value_is_made_as_it_is_described(credentials: ModuleType) -> None:

@@ -28,7 +28,7 @@ SAID = {
 @pytest.fixture(scope="module")
 def client() -> ModuleType:
     load_shared()
-    return importlib.import_module("ansible.module_utils.gaiaflow_engine")
+    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.engine")
 
 
 class Answer(BaseHTTPRequestHandler):

@@ -15,7 +15,7 @@ from doctor_machine import CHECKOUT, load_shared
 @pytest.fixture
 def environments() -> ModuleType:
     load_shared()
-    return importlib.import_module("ansible.module_utils.gaiaflow_environments")
+    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.environments")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from doctor_machine import load_shared
 @pytest.fixture
 def health() -> ModuleType:
     load_shared()
-    return importlib.import_module("ansible.module_utils.gaiaflow_health")
+    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.health")
 
 
 @pytest.mark.parametrize(("load", "waited"), [(0.5, 10), (2.0, 10), (4.0, 20), (100.0, 40)])

@@ -28,14 +28,14 @@ EXAMINE = "project_image : Examine the project and its image"
 def module() -> ModuleType:
     """What the module decides, for what needs no engine."""
     load_shared()
-    return importlib.import_module("ansible.module_utils.gaiaflow_image")
+    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.image")
 
 
 @pytest.fixture(scope="module")
 def building() -> ModuleType:
     """What the stack's images and a project's share."""
     load_shared()
-    return importlib.import_module("ansible.module_utils.gaiaflow_build")
+    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.build")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def project(template: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, building: ModuleType) -> Path:
     """The home of a user whose uv and pip have no settings."""
-    import ansible.module_utils.gaiaflow_package_sources as sources
+    import ansible_collections.gaiaflow.setup.plugins.module_utils.package_sources as sources
 
     for name in [name for name in os.environ if name.startswith(("UV_", "PIP_", "XDG_CONFIG"))]:
         monkeypatch.delenv(name)

@@ -25,7 +25,7 @@ SERVICES = {"minio": SEAWEEDFS, "mlflow": {"pages": {"mlflow": 39005}}}
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module, noting ports in a directory of the test's own."""
     load_shared()
-    module = importlib.import_module("ansible.module_utils.gaiaflow_ports")
+    module = importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.ports")
     monkeypatch.setattr(module, "RESERVATIONS", tmp_path / "gaiaflow-{user}-ports")
     return module
 

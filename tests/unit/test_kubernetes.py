@@ -26,7 +26,7 @@ RUN_MINIKUBE = CHECKOUT / "roles" / "cluster" / "files" / "run_minikube.py"
 @pytest.fixture
 def kubernetes() -> ModuleType:
     load_shared()
-    return importlib.import_module("ansible.module_utils.gaiaflow_kubernetes")
+    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.kubernetes")
 
 
 def kubeconfig(**changes: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ STATISTICS = {
 @pytest.mark.parametrize(("statistics", "shown"), STATISTICS.values(), ids=STATISTICS)
 def test_memory_of_a_container(statistics: dict[str, Any], shown: str) -> None:
     load_shared()
-    module = importlib.import_module("ansible.module_utils.gaiaflow_running")
+    module = importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.running")
     engine = SimpleNamespace(get=lambda _path: {"memory_stats": statistics})
     found = module.memory(SimpleNamespace(engine=engine, name_of=lambda name: name), "mlflow")
     assert memory(found) == shown

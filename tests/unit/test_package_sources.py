@@ -22,7 +22,7 @@ import pytest
 from doctor_machine import load_shared
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = ROOT / "module_utils" / "gaiaflow_package_sources.py"
+PROGRAM = ROOT / "plugins" / "module_utils" / "package_sources.py"
 BOTH = {
     "UV_INDEX": "https://mine.example/simple https://other.example/simple",
     "UV_INDEX_STRATEGY": "unsafe-best-match",
@@ -44,7 +44,7 @@ PLACES = {
 @pytest.fixture(scope="module")
 def sources() -> ModuleType:
     load_shared()
-    import ansible.module_utils.gaiaflow_package_sources as module
+    import ansible_collections.gaiaflow.setup.plugins.module_utils.package_sources as module
 
     return module
 

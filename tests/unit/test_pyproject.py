@@ -19,7 +19,7 @@ DYNAMIC = '[project]\nname = "wine"\nversion = "1"\ndynamic = ["dependencies"]\n
 @pytest.fixture(scope="module")
 def module() -> ModuleType:
     load_shared()
-    import ansible.module_utils.gaiaflow_pyproject as module
+    import ansible_collections.gaiaflow.setup.plugins.module_utils.pyproject as module
 
     return module
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-PLUGIN = Path(__file__).parents[2] / "roles" / "kube_secret" / "lookup_plugins" / "kube_secret_content.py"
+PLUGIN = Path(__file__).parents[2] / "plugins" / "lookup" / "kube_secret_content.py"
 
 
 def load() -> Any:

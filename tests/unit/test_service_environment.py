@@ -22,7 +22,7 @@ PASSED_ON, LEFT_OUT, TOLD, TOLD_ONLY = "passed on", "left out in silence", "left
 @pytest.fixture
 def shell() -> ModuleType:
     load_shared()
-    return importlib.import_module("ansible.module_utils.gaiaflow_shell")
+    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.shell")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from doctor_machine import load_shared
 
 load_shared()
-ask = importlib.import_module("ansible.module_utils.gaiaflow_site").ask
+ask = importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.site").ask
 
 
 class Answer(BaseHTTPRequestHandler):
