@@ -29,7 +29,6 @@ from gaiaflow_py import __version__, progress
 from gaiaflow_py.environment import passed_on
 from gaiaflow_py.errors import InputError, SetupError
 from gaiaflow_py.paths import content_root
-from gaiaflow_py.shared import module_utils
 
 PLATFORMS = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 """The platforms that can be packed for, and what Python calls their processors."""
@@ -209,10 +208,12 @@ def read(file: Path) -> dict[str, Any]:
     Raises:
         InputError: The file isn't a bundle.
     """
-    utils = module_utils("bundle")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils.bundle import BundleError
+    from ansible_collections.gaiaflow.setup.plugins.module_utils.bundle import read as read_bundle
+
     try:
-        bundle = utils.read(file)
-    except utils.BundleError as error:
+        bundle = read_bundle(file)
+    except BundleError as error:
         raise InputError(str(error)) from error
     return {"digest": bundle.digest, **bundle.manifest}
 
@@ -286,7 +287,9 @@ class _Packer:
         for directory in (self.wheels, self.programs):
             directory.mkdir(parents=True)
         self.versions = {**_yaml("inventory/group_vars/all/versions.yml"), **self.variables}
-        uv = module_utils("environments").uv_of("", str(self.private / "cache")).environment
+        from ansible_collections.gaiaflow.setup.plugins.module_utils.environments import uv_of
+
+        uv = uv_of("", str(self.private / "cache")).environment
         self.environment = {
             **passed_on(os.environ),
             **{name: value for name, value in uv.items() if os.environ.get(name) != value},
@@ -345,10 +348,10 @@ class _Packer:
 
     def _project_pins(self, project: Path | None) -> Iterator[Pin]:
         """What the example project and the user's own need, in each environment that runs a project's code."""
+        from ansible_collections.gaiaflow.setup.plugins.module_utils import environments
         from gaiaflow_py.catalogue import environments as of_services
         from gaiaflow_py.project import generate
 
-        environments = module_utils("environments")
         example = generate(content_root() / "template", self.private / "example", {}, ask=False)
         with_project = [name for name, runs_project in of_services().items() if runs_project]
         for directory in filter(None, (example, project)):
@@ -515,8 +518,10 @@ class _Packer:
 
     def _write(self) -> Packed:
         paths = sorted(path for path in self.contents.rglob("*") if path.is_file())
+        from ansible_collections.gaiaflow.setup.plugins.module_utils.bundle import FORMAT
+
         manifest = {
-            "format": module_utils("bundle").FORMAT,
+            "format": FORMAT,
             "gaiaflow_setup": __version__,
             "platform": self.target.platform,
             "python": self.target.python,
@@ -544,7 +549,8 @@ class _Unreachable(Exception):
 
 def _fetch(url: str, path: Path) -> str:
     """Downloads a file, as the roles do, and returns its sha256."""
-    site = module_utils("site")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import site
+
     digest = hashlib.sha256()
     try:
         response = site.opened(url, TIMEOUT_S)

@@ -32,7 +32,6 @@ def describe(service: str) -> dict[str, Any]:
 
 def environments() -> dict[str, bool]:
     """Return the services' Python environments by name, and whether each holds a project's dependencies, too."""
-    from gaiaflow_py.shared import module_utils
+    from ansible_collections.gaiaflow.setup.plugins.module_utils.catalogue import environment_names
 
-    found: dict[str, bool] = module_utils("catalogue").environment_names(map(describe, service_names()))
-    return found
+    return environment_names(map(describe, service_names()))

@@ -8,7 +8,6 @@ from typing import Any
 from gaiaflow_py.errors import GaiaflowError
 from gaiaflow_py.paths import instances_dir
 from gaiaflow_py.request import RunOptions
-from gaiaflow_py.shared import module_utils
 
 ENGINE_S = 45.0
 """How long the Docker engine may be silent for."""
@@ -33,7 +32,9 @@ def states(instance: str) -> list[dict[str, Any]]:
     Raises:
         GaiaflowError: They can't be found out.
     """
-    directory, record = instances_dir() / instance, module_utils("record")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import record
+
+    directory = instances_dir() / instance
     try:
         kept = {"runtime": "native", **record.own_record(directory)}
         definition = record.definition_of(directory, kept)
@@ -45,20 +46,20 @@ def states(instance: str) -> list[dict[str, Any]]:
 
 
 def _supervised(directory: Path, sockets: str) -> list[dict[str, Any]]:
-    supervisor = module_utils("supervisor")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import supervisor
+
     stack = supervisor.Supervised(directory, f"{sockets}/supervisor.sock")
     try:
         stack.load_kept()
-        found: list[dict[str, Any]] = supervisor.status(stack)
+        return supervisor.status(stack)
     except (OSError, ValueError) as error:
         raise GaiaflowError(f"{type(error).__name__}: {error}", "Look with gaiaflow-setup doctor.") from error
-    return found
 
 
 def _in_containers(directory: Path) -> list[dict[str, Any]]:
-    running = module_utils("running")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import running
+
     try:
-        found: list[dict[str, Any]] = running.status(running.Containers(directory, "", ENGINE_S))
+        return running.status(running.Containers(directory, "", ENGINE_S))
     except (OSError, ValueError) as error:
         raise GaiaflowError(*running.explain(error)) from error
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: kube_secret_content
 short_description: Read and check what secrets for Kubernetes are to hold
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Returns one mapping for each secret, with C(name), C(data) (base64 by key), C(refused), C(hint) and C(warnings).
   - What is wrong stands in C(refused), so that the task which takes it fails with nothing but that.

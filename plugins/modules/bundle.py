@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: bundle
 short_description: Unpack a bundle for an installation without a network
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Verifies every file in the bundle by the checksums in its manifest, and unpacks it into a directory that is named
     after the manifest's digest. Where that is there, nothing is done. A bundle that is damaged, or for other machines
@@ -22,6 +23,14 @@ options:
   dest:
     description: The directory in which bundles are unpacked.
     type: path
+"""
+
+EXAMPLES = r"""
+- name: Unpack the bundle
+  gaiaflow.setup.bundle:
+    src: /tmp/gaiaflow-bundle.tar
+    dest: ~/.local/share/gaiaflow/bundles
+  register: bundle
 """
 
 RETURN = r"""

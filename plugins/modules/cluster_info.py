@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: cluster_info
 short_description: Say how a Minikube profile or another cluster is, and what is missing
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Reads only. Looks at Minikube, the Docker engine, the API server, and what an instance is connected with.
 options:
@@ -94,6 +95,18 @@ options:
     default: 600
 """
 
+EXAMPLES = r"""
+- name: Examine the cluster
+  gaiaflow.setup.cluster_info:
+    profile: airflow
+    admin_kubeconfig: ~/.kube/config
+    context: airflow
+    namespace: gaiaflow
+    cpus: 2
+    memory_mb: 4096
+  register: cluster
+"""
+
 RETURN = r"""
 state:
   description: absent, stopped, running or broken.
@@ -179,6 +192,11 @@ kubectl:
   description: The program; nothing where it isn't installed.
   returned: always
   type: str
+notes:
+  description: Why the cluster can't be examined, a line each.
+  returned: always
+  type: list
+  elements: str
 is_root:
   description: Whether Minikube would run as root.
   returned: always
@@ -206,7 +224,9 @@ from ..module_utils.kubernetes import Access, ApiError, KubeconfigError, read_co
 from ..module_utils.machine import memory_mb
 
 PROFILE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
-LEAST_MEMORY_MB, LEAST_CPUS, LEAST_DISK_MB = 1800, 2, 3000
+LEAST_MEMORY_MB = 1800
+LEAST_CPUS = 2
+LEAST_DISK_MB = 3000
 FULL_PERCENT = 85
 STATUS_S = 60
 DAY_S = 24 * 3600.0
@@ -649,7 +669,8 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
     found |= {"certificates_end": False, "profile_directory": ""}
     found |= {"lost_node_image": "", "registry_address": "", "registry_exists": False, "registry_ready": True}
     if parameters["profile"]:
-        assert engine is not None
+        if engine is None:
+            raise AssertionError("a profile is examined with an engine")
         found |= examine_minikube(parameters, engine, admin)
     running, ready = found["state"] == "running", False
     if parameters["await"] == "api":
@@ -686,7 +707,8 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known(access: Access | None) -> Access:
-    assert access is not None
+    if access is None:
+        raise AssertionError("a cluster that runs can be asked")
     return access
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: conda_info
 short_description: Report what a user has of Miniforge, and of an environment in it
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Reads only. It returns in one task what the role conda decides by, so that a converged host costs one task.
   - Where there is no Miniforge, its site is asked whether it has the installer; nothing is downloaded.

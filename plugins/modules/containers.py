@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: containers
 short_description: Start, stop, restart and query the services that run in containers
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Compares the instance's images, network and containers with what the catalogue says, all in one go, and returns what
     has to be made; Ansible's modules for Docker make it. Every service that runs in a container has a directory of its
@@ -64,6 +65,14 @@ options:
     description: The engine's socket; empty takes what the instance's record says.
     type: str
     default: ""
+"""
+
+EXAMPLES = r"""
+- name: Query the services
+  gaiaflow.setup.containers:
+    directory: ~/.local/share/gaiaflow/instances/default
+    state: query
+  register: stack
 """
 
 RETURN = r"""

@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: docker_client
 short_description: Take back settings of Docker's command line that lead nowhere
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Removes settings from a user's config.json. Everything else in it stays, and so do its owner, mode and order.
   - The file as it was is kept beside it, for its owner alone, as it may hold passwords.

@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: docker_engine_info
 short_description: Report what a host has of Docker
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Reads only. It returns in one task what the role docker decides by, so that a converged host costs one task.
   - What follows from it is written in the role, mostly in C(vars/main.yml).

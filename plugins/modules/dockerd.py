@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dockerd
 short_description: Start dockerd where no init does
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Starts dockerd in place of the one that runs, and returns when it answers. Always a change.
 """
@@ -16,20 +17,27 @@ EXAMPLES = r"""
   become: true
 """
 
+RETURN = r"""
+details:
+  description: The end of its log.
+  returned: when it does not start
+  type: list
+  elements: str
+"""
+
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.dockerd import LOG, launch
 from ..module_utils.engine import SOCKET, Engine
 from ..module_utils.errors import SetupError
 
 PID_FILE = Path("/var/run/docker.pid")
-LOG = Path("/var/log/docker.log")
 # With many containers on a busy machine, it takes a while; one that ends is seen at once.
 START_S = 180.0
 STOP_S = 20.0
@@ -70,18 +78,6 @@ def start() -> None:
             log = LOG.read_text(errors="replace").splitlines()[-LOG_LINES:]
             raise StartError("The Docker engine does not start.", f"{LOG} says why.", log)
         time.sleep(0.2)
-
-
-def launch() -> subprocess.Popen[bytes]:
-    """Start dockerd, as a process that outlives this one."""
-    environment = dict(os.environ)
-    # A host that is a container itself can't switch IPv6 off, which the engine would otherwise insist on.
-    if not os.access("/proc/sys/net", os.W_OK):
-        environment["DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE"] = "1"
-    with LOG.open("ab") as log:
-        return subprocess.Popen(
-            ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
 
 
 def running() -> int:

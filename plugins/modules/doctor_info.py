@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: doctor_info
 short_description: Find and explain known troubles
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Runs all checks at once, each in a thread of its own and with a limit of five seconds. Changes nothing.
   - What a role can repair is named in RV(repairs), with all that it needs for that.

@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: image_failure
 short_description: Explain a failed build or pull of an image
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Always fails, with the cause, what to do next, and the end of a build's output; for a rescue.
 options:
@@ -21,6 +22,35 @@ options:
     description: The result of the task that failed.
     type: dict
     required: true
+"""
+
+EXAMPLES = r"""
+- name: Pull an image
+  block:
+    - name: Pull it
+      community.docker.docker_image_pull:
+        name: postgres:18.6
+  rescue:
+    - name: Explain why it failed
+      gaiaflow.setup.image_failure:
+        image: postgres:18.6
+        failure: "{{ ansible_failed_result }}"
+"""
+
+RETURN = r"""
+msg:
+  description: What failed, and why.
+  returned: always
+  type: str
+hint:
+  description: What to do next.
+  returned: always
+  type: str
+details:
+  description: The end of a build's output.
+  returned: always
+  type: list
+  elements: str
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: instance
 short_description: Keep the record of an instance of the stack
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Makes the instance's directories, gives it ports that are free and keeps them, and generates its credentials
     into a file that only its owner reads. No credential is returned.
@@ -32,7 +33,7 @@ options:
     default: present
   project:
     description: Directory of the project whose DAGs the instance runs; empty keeps what is recorded.
-    type: str
+    type: path
     default: ""
   catalogue:
     description: What is said of each service, by name, as C(mlops_service_NAME) has it.
@@ -72,6 +73,15 @@ options:
     description: The uv program.
     type: path
     default: ""
+"""
+
+EXAMPLES = r"""
+- name: Read the record of an instance
+  gaiaflow.setup.instance:
+    home: ~/.local/share/gaiaflow
+    name: default
+    state: query
+  register: instance
 """
 
 RETURN = r"""
@@ -138,7 +148,7 @@ LONGEST_SOCKET_DIRECTORY = 85
 
 def checked_project(path: str, check_mode: bool) -> str:
     """The project's directory as an absolute path; in check mode it may be one that would have been made by now."""
-    project = Path(path).expanduser()
+    project = Path(path)
     if check_mode and not project.exists():
         return str(project.resolve())
     if not project.is_dir():
@@ -316,7 +326,7 @@ def main() -> None:
             "home": {"type": "path", "required": True},
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "query", "left", "carried"], "default": "present"},
-            "project": {"type": "str", "default": ""},
+            "project": {"type": "path", "default": ""},
             "catalogue": {"type": "dict", "default": {}},
             "services": {"type": "list", "elements": "str", "default": []},
             "port_overrides": {"type": "dict", "default": {}},

@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kube_secret
 short_description: Make, delete or list secrets of Kubernetes
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - A secret is replaced whole where its content differs, so that a key which was taken out is gone.
   - Says which keys come, change and go; no value is in its result, in a difference or in an error.
@@ -18,10 +19,32 @@ options:
     choices: [present, absent, listed]
     default: present
   secrets:
-    description: The secrets; C(data) is base64 by key, and one with C(refused) makes the task fail with just that.
+    description: The secrets, as the lookup plugin P(gaiaflow.setup.kube_secret_content#lookup) returns them.
     type: list
     elements: dict
     default: []
+    suboptions:
+      name:
+        description: The secret's name.
+        type: str
+        required: true
+      data:
+        description: Its values in base64, by key.
+        type: dict
+        default: {}
+      refused:
+        description: Why it can't be made; the task fails with just that.
+        type: str
+        default: ""
+      hint:
+        description: What to do about that.
+        type: str
+        default: ""
+      warnings:
+        description: What its user should know of it.
+        type: list
+        elements: str
+        default: []
   namespace:
     description: Their namespace.
     type: str
@@ -38,6 +61,21 @@ options:
     description: What starts the cluster, for the advice in errors.
     type: str
     default: gaiaflow-setup cluster --start
+"""
+
+EXAMPLES = r"""
+- name: Make a secret from a file of variables
+  gaiaflow.setup.kube_secret:
+    secrets: "{{ query('gaiaflow.setup.kube_secret_content', 'my-creds', env_files=['/home/me/project/.env']) }}"
+    namespace: gaiaflow
+    kubeconfig: ~/.kube/config
+
+- name: List the secrets
+  gaiaflow.setup.kube_secret:
+    state: listed
+    namespace: gaiaflow
+    kubeconfig: ~/.kube/config
+  register: kept
 """
 
 RETURN = r"""

@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: leftovers
 short_description: Remove what interrupted and killed runs have left
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Looks again and holds the locks meanwhile, so that nothing is removed that somebody has begun to use.
 options:

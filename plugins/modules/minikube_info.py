@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: minikube_info
 short_description: Report what a host has of Minikube and kubectl
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Reads only. It returns in one task what the role minikube decides by, so that a converged host costs one task.
   - The role keeps its programs in C(../lib/gaiaflow-setup) beside I(bin_directory), and links them into it. By that

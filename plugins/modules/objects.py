@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: objects
 short_description: Carry the objects of an S3 bucket from one server to another, over a directory
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - C(exported) copies every object into the directory, which is there under its name only when it is whole.
   - C(imported) copies what the directory holds into the bucket, and then removes the directory.
@@ -32,6 +33,16 @@ options:
     description: The bucket.
     type: str
     required: true
+"""
+
+EXAMPLES = r"""
+- name: Export the bucket's objects
+  gaiaflow.setup.objects:
+    state: exported
+    directory: "{{ instance }}/data/carried"
+    credentials: "{{ instance }}/credentials.json"
+    port: 9000
+    bucket: mlflow
 """
 
 RETURN = r"""

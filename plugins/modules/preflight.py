@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: preflight
 short_description: Check that the machine can carry the stack
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Reads only. All that is missing is named in one message.
 options:
@@ -25,6 +26,15 @@ options:
     description: The processor of the machine that Ansible runs on; empty where that is this one.
     type: str
     default: ""
+"""
+
+EXAMPLES = r"""
+- name: Check that the machine can carry the stack
+  gaiaflow.setup.preflight:
+    home: ~/.local/share/gaiaflow
+    memory_mb: 3000
+    disk_mb: 4000
+  register: machine
 """
 
 RETURN = r"""

@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: project
 short_description: Make a project from the cookiecutter template
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Makes the project where there is none, and never touches one that is there.
   - Only the machine that Ansible runs on has the template and cookiecutter. For other hosts the project is made there
@@ -29,6 +30,13 @@ options:
     description: Whether the project holds the example DAG, code and notebook.
     type: bool
     default: true
+"""
+
+EXAMPLES = r"""
+- name: Generate a project where there is none
+  gaiaflow.setup.project:
+    directory: ~/my-project
+    template: /opt/templates/project
 """
 
 RETURN = r"""

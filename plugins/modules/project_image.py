@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: project_image
 short_description: Say what a project's image is called, and whether and how it is to be built
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Reads only. The image carries a digest of all that went into it as a label; where it fits, nothing is to be built.
 options:
@@ -29,6 +30,14 @@ options:
     description: Whether to build what is there already.
     type: bool
     default: false
+"""
+
+EXAMPLES = r"""
+- name: Examine the project and its image
+  gaiaflow.setup.project_image:
+    project: ~/my-project
+    base: python:3.13-slim
+  register: found
 """
 
 RETURN = r"""

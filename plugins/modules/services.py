@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: services
 short_description: Start, stop, restart and query the services that run under supervisord
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Writes config/services.json, which run_service.py reads, and config/supervisord.conf.
   - Runs with the Python of the environment that holds supervisor, psutil and botocore.
@@ -63,6 +64,15 @@ options:
     default: 15
 """
 
+EXAMPLES = r"""
+- name: Query the services
+  gaiaflow.setup.services:
+    directory: ~/.local/share/gaiaflow/instances/default
+    socket: ~/.local/share/gaiaflow/instances/default/run/supervisor.sock
+    state: query
+  register: stack
+"""
+
 RETURN = r"""
 services:
   description: name, state, health, url, uptime_s and memory_bytes of each service.
@@ -115,7 +125,8 @@ STACKS_OWN = "the stack sets it itself, for its own services"
 POLL_SECONDS = 0.25
 LOG_LINES = 15
 # A service that runs for so long should answer its health check; it gets a while longer, and is then restarted.
-SETTLED_S, SICK_S = 60, 20
+SETTLED_S = 60
+SICK_S = 20
 # A service that supervisord has had to start this often within one start is not going to come up.
 MOST_STARTS = 4
 DOWN_STATES = {"STOPPED", "EXITED", "FATAL"}

@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: wsl_info
 short_description: Report what kind of WSL distribution this host is
+author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
   - Reads only. It returns in one task what the role wsl decides by. On any other host it says just that, at once.
   - Of the user's settings of Docker, which hold passwords, it returns what Docker Desktop has left in them.
