@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import socketserver
@@ -15,7 +14,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from doctor_machine import load_shared
 
 SAID = {
     "/refused": (409, b'{"message": "container is running"}'),
@@ -27,8 +25,9 @@ SAID = {
 
 @pytest.fixture(scope="module")
 def client() -> ModuleType:
-    load_shared()
-    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.engine")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import engine
+
+    return engine
 
 
 class Answer(BaseHTTPRequestHandler):

@@ -6,9 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_content import Content, content
-
-__all__ = ["content"]
+from cli_content import Content
 
 SCRIPT = """
 import json, sys

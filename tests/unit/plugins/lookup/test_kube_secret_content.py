@@ -6,27 +6,13 @@ The tables are where the next report goes.
 from __future__ import annotations
 
 import base64
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-PLUGIN = Path(__file__).parents[2] / "plugins" / "lookup" / "kube_secret_content.py"
+from ansible_collections.gaiaflow.setup.plugins.lookup import kube_secret_content
 
-
-def load() -> Any:
-    spec = importlib.util.spec_from_file_location("kube_secret_content", PLUGIN)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-CONTENT = load()
 OPTIONS: dict[str, Any] = {"data": {}, "env_files": [], "files": {}, "project": ""}
 
 PARSED = {
@@ -67,7 +53,7 @@ PARSED = {
 @pytest.mark.parametrize("case", PARSED)
 def test_env_file_is_read(case: str) -> None:
     written, expected = PARSED[case]
-    assert {key: value for key, value, _ in CONTENT.parse_env(written, ".env")} == expected
+    assert {key: value for key, value, _ in kube_secret_content.parse_env(written, ".env")} == expected
 
 
 REFUSED = {
@@ -90,8 +76,8 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_wrong_in_an_env_file_is_named_with_its_line(case: str) -> None:
     written, message = REFUSED[case]
-    with pytest.raises(CONTENT.Refused) as refused:
-        list(CONTENT.parse_env(written, ".env"))
+    with pytest.raises(kube_secret_content.Refused) as refused:
+        list(kube_secret_content.parse_env(written, ".env"))
     assert message in str(refused.value)
 
 
@@ -107,7 +93,7 @@ def test_names_are_those_of_kubernetes(name: str) -> None:
 
 
 def results(*terms: str, **given: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = CONTENT.results(terms, {**OPTIONS, **given}, Path.read_bytes)
+    found: list[dict[str, Any]] = kube_secret_content.results(terms, {**OPTIONS, **given}, Path.read_bytes)
     return found
 
 

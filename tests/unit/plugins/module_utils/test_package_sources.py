@@ -19,9 +19,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from doctor_machine import load_shared
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 PROGRAM = ROOT / "plugins" / "module_utils" / "package_sources.py"
 BOTH = {
     "UV_INDEX": "https://mine.example/simple https://other.example/simple",
@@ -43,7 +42,6 @@ PLACES = {
 
 @pytest.fixture(scope="module")
 def sources() -> ModuleType:
-    load_shared()
     import ansible_collections.gaiaflow.setup.plugins.module_utils.package_sources as module
 
     return module

@@ -10,9 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from cli_content import Content, content, wait_for
-
-__all__ = ["content"]
+from cli_content import Content, wait_for
 
 TELL = """
 - name: Keep what was handed over

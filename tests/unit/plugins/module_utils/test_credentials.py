@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from doctor_machine import load_shared
 
 SERVICES: dict[str, dict[str, Any]] = {
     "one": {"credentials": {"one": {"user": "admin", "password": {"random": "urlsafe", "bytes": 18}}}},
@@ -27,8 +25,9 @@ SERVICES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def credentials() -> ModuleType:
-    load_shared()
-    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.credentials")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import credentials
+
+    return credentials
 
 
 def test_each_value_is_made_as_it_is_described(credentials: ModuleType) -> None:

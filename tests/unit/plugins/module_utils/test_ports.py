@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
@@ -11,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from doctor_machine import load_shared
 
 SEAWEEDFS = {
     "pages": {"s3": 39000},
@@ -24,8 +22,8 @@ SERVICES = {"minio": SEAWEEDFS, "mlflow": {"pages": {"mlflow": 39005}}}
 @pytest.fixture
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module, noting ports in a directory of the test's own."""
-    load_shared()
-    module = importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.ports")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import ports as module
+
     monkeypatch.setattr(module, "RESERVATIONS", tmp_path / "gaiaflow-{user}-ports")
     return module
 

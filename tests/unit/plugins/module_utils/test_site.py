@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,10 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from doctor_machine import load_shared
 
-load_shared()
-ask = importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.site").ask
+from ansible_collections.gaiaflow.setup.plugins.module_utils.site import ask
 
 
 class Answer(BaseHTTPRequestHandler):

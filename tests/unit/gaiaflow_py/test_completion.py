@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-LAUNCHER = Path(__file__).parents[2] / "gaiaflow-setup"
+LAUNCHER = Path(__file__).parents[3] / "gaiaflow-setup"
 
 # How a shell, that has read the script, is asked what it offers for a line.
 ASK = {

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from doctor_machine import load_shared
 
 from gaiaflow_py.report import memory
 
@@ -23,8 +21,9 @@ STATISTICS = {
 
 @pytest.mark.parametrize(("statistics", "shown"), STATISTICS.values(), ids=STATISTICS)
 def test_memory_of_a_container(statistics: dict[str, Any], shown: str) -> None:
-    load_shared()
-    module = importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.running")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import running as module
+
     engine = SimpleNamespace(get=lambda _path: {"memory_stats": statistics})
-    found = module.memory(SimpleNamespace(engine=engine, name_of=lambda name: name), "mlflow")
+    containers: Any = SimpleNamespace(engine=engine, name_of=lambda name: name)
+    found = module.memory(containers, "mlflow")
     assert memory(found) == shown

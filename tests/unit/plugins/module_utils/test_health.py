@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib
 import time
 import urllib.error
 import urllib.parse
@@ -12,13 +11,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from doctor_machine import load_shared
 
 
 @pytest.fixture
 def health() -> ModuleType:
-    load_shared()
-    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.health")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import health
+
+    return health
 
 
 @pytest.mark.parametrize(("load", "waited"), [(0.5, 10), (2.0, 10), (4.0, 20), (100.0, 40)])

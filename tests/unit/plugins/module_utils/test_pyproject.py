@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from doctor_machine import load_shared
 
 HEAD = '[project]\nname = "wine"\nversion = "1"\n'
 NEEDS = HEAD + "dependencies = "
@@ -18,7 +17,6 @@ DYNAMIC = '[project]\nname = "wine"\nversion = "1"\ndynamic = ["dependencies"]\n
 
 @pytest.fixture(scope="module")
 def module() -> ModuleType:
-    load_shared()
     import ansible_collections.gaiaflow.setup.plugins.module_utils.pyproject as module
 
     return module

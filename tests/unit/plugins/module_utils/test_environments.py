@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from doctor_machine import CHECKOUT, load_shared
+from doctor_machine import CHECKOUT
 
 
 @pytest.fixture
 def environments() -> ModuleType:
-    load_shared()
-    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.environments")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import environments
+
+    return environments
 
 
 @pytest.fixture

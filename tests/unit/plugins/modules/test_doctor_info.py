@@ -17,10 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from doctor_machine import CHECKOUT, INSTANCE_VARIABLE, NOBODY, Machine, machine, needs_root
-
-__all__ = ["machine"]
-
+from doctor_machine import CHECKOUT, INSTANCE_VARIABLE, NOBODY, Machine, needs_root
 
 # ---- The machine
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -14,12 +13,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from cli_content import Content, content
-from doctor_machine import load_shared
+from cli_content import Content
 from project_fixture import generate
 from role_play import play
-
-__all__ = ["content"]
 
 EXAMINE = "project_image : Examine the project and its image"
 
@@ -27,15 +23,17 @@ EXAMINE = "project_image : Examine the project and its image"
 @pytest.fixture(scope="module")
 def module() -> ModuleType:
     """What the module decides, for what needs no engine."""
-    load_shared()
-    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.image")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import image
+
+    return image
 
 
 @pytest.fixture(scope="module")
 def building() -> ModuleType:
     """What the stack's images and a project's share."""
-    load_shared()
-    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.build")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import build
+
+    return build
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import json
 import os
 import time
@@ -12,22 +11,16 @@ from types import ModuleType
 
 import pytest
 from certificates import make_certificate
-from doctor_machine import load_shared
-
-MODULE = Path(__file__).parents[2] / "plugins" / "modules" / "cluster_info.py"
 
 
 @pytest.fixture
 def info(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module, with Minikube's home in a directory of the test's own."""
-    load_shared()
-    spec = importlib.util.spec_from_file_location("gaiaflow_cluster_info", MODULE)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    from ansible_collections.gaiaflow.setup.plugins.modules import cluster_info
+
     monkeypatch.setenv("MINIKUBE_HOME", str(tmp_path))
-    module.profile_directory("p").mkdir(parents=True)
-    return module
+    cluster_info.profile_directory("p").mkdir(parents=True)
+    return cluster_info
 
 
 def add(info: ModuleType, name: str, hours: float) -> None:

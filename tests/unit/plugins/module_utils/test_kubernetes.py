@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
-import importlib.util
 import json
 import os
 import signal
@@ -15,7 +13,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from doctor_machine import load_shared
 from stack import CHECKOUT
 
 from gaiaflow_py.phases import WAITING
@@ -25,8 +22,9 @@ RUN_MINIKUBE = CHECKOUT / "roles" / "cluster" / "files" / "run_minikube.py"
 
 @pytest.fixture
 def kubernetes() -> ModuleType:
-    load_shared()
-    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.kubernetes")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import kubernetes
+
+    return kubernetes
 
 
 def kubeconfig(**changes: Any) -> dict[str, Any]:

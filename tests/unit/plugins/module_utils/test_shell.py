@@ -5,7 +5,6 @@ A new report gets a row. The rules are those that the role has, and run_service.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 from pathlib import Path
@@ -13,7 +12,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from doctor_machine import load_shared
 from service_run import RULES, VARIABLES, run_service
 
 PASSED_ON, LEFT_OUT, TOLD, TOLD_ONLY = "passed on", "left out in silence", "left out and told", "passed on and told"
@@ -21,8 +19,9 @@ PASSED_ON, LEFT_OUT, TOLD, TOLD_ONLY = "passed on", "left out in silence", "left
 
 @pytest.fixture
 def shell() -> ModuleType:
-    load_shared()
-    return importlib.import_module("ansible_collections.gaiaflow.setup.plugins.module_utils.shell")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import shell
+
+    return shell
 
 
 @pytest.mark.parametrize(
