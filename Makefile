@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # uv doesn't read pip's settings: this hands them on to it, and to the tests' own use of uv.
 define hand_over_pip_settings
-settings=$$(.venv/bin/python -I module_utils/gaiaflow_package_sources.py); eval "$$settings"
+settings=$$(.venv/bin/python -I plugins/module_utils/package_sources.py); eval "$$settings"
 endef
 
 help: ## list the targets

@@ -161,7 +161,7 @@ def for_ansible(given: Mapping[str, str], private: Path) -> dict[str, str]:
     return {
         **passed_on(given),
         **{f"ANSIBLE_{kind}_PLUGINS": nowhere for kind in PLUGIN_PATHS},
-        "ANSIBLE_COLLECTIONS_PATH": nowhere,  # those beside Ansible itself are found all the same
+        "ANSIBLE_COLLECTIONS_PATH": str(Path(__file__).resolve().parents[1]),  # and those beside Ansible itself
         "ANSIBLE_HOME": str(private),
         "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
         "ANSIBLE_NOCOLOR": "True",

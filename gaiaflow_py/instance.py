@@ -9,7 +9,6 @@ from typing import Any
 
 from gaiaflow_py.errors import GaiaflowError, InputError
 from gaiaflow_py.paths import instances_dir
-from gaiaflow_py.shared import module_utils
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,10 @@ class Instance:
         Raises:
             GaiaflowError: The file can't be read.
         """
+        from ansible_collections.gaiaflow.setup.plugins.module_utils.credentials import present_credentials
+
         file = self.directory / "credentials.json"
-        kept = module_utils("gaiaflow_credentials").present_credentials(file)
+        kept = present_credentials(file)
         if not kept:
             raise GaiaflowError(f"No credentials can be read from {file}.", "gaiaflow-setup mlops --start makes them.")
         return {service: values for service, values in kept.items() if service != "internal"}
@@ -102,14 +103,16 @@ def load(name: str) -> Instance:
         InputError: There is none of that name.
         GaiaflowError: What is kept about it can't be read.
     """
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import record
+
     if name not in names():
         known = ", ".join(names())
         hint = f"There are: {known}." if known else "There are none yet: gaiaflow-setup mlops --start makes one."
         raise InputError(f"There is no instance '{name}' on this machine.", hint)
-    directory, records = instances_dir() / name, module_utils("gaiaflow_record")
+    directory = instances_dir() / name
     try:
-        kept = records.own_record(directory)
-    except records.LostFileError as error:
+        kept = record.own_record(directory)
+    except record.LostFileError as error:
         raise GaiaflowError(str(error), error.hint) from error
     return Instance(
         name=name,

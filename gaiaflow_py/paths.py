@@ -18,9 +18,9 @@ OF_PROJECT = "$:"
 
 def content_root() -> Path:
     """Returns the directory that holds playbooks, roles, inventory and template."""
-    package = Path(__file__).resolve().parent
-    installed = package / "content"
-    return installed if installed.is_dir() else package.parent
+    root = Path(__file__).resolve().parents[1]
+    is_checkout = (root / "playbooks").is_dir()
+    return root if is_checkout else root / "ansible_collections" / "gaiaflow" / "setup"
 
 
 def home() -> Path:

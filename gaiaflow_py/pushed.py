@@ -11,7 +11,6 @@ from gaiaflow_py.events import Counts, RunResult
 from gaiaflow_py.instance import find
 from gaiaflow_py.paths import content_root
 from gaiaflow_py.request import Cluster, RunOptions
-from gaiaflow_py.shared import module_utils
 
 KNOWN = frozenset({"cluster_profile", "cluster_registry_port", "cluster_cpus", "cluster_memory_mb"})
 """The variables that are understood here, or say nothing of an image."""
@@ -67,21 +66,24 @@ def _defaults() -> dict[str, Any]:
 
 def _pushed_image(project: Path, connection: Path, settings: dict[str, Any]) -> str:
     """The image's name, if it needs no build, the registry has it, and the cluster answers to Airflow."""
-    images, kubernetes = module_utils("gaiaflow_image"), module_utils("gaiaflow_kubernetes")
-    errors = module_utils("gaiaflow_errors")
-    kept = module_utils("gaiaflow").read_whole(connection / "cluster.json")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils.common import read_whole
+    from ansible_collections.gaiaflow.setup.plugins.module_utils.errors import SetupError
+    from ansible_collections.gaiaflow.setup.plugins.module_utils.image import examine
+    from ansible_collections.gaiaflow.setup.plugins.module_utils.kubernetes import read_connection
+
+    kept = read_whole(connection / "cluster.json")
     if (kept.get("kind"), kept.get("profile")) != ("minikube", settings["cluster_profile"]):
         return ""
     wanted = {"project": project, "package": "", "base": settings["base_image"], "index": "", "always": False}
     try:
-        state = images.examine(wanted)
+        state = examine(wanted)
         name: str = state["project_image"]
         called = kept["images"][name]
         is_kept = kept["image_ids"][name] == state["image_id"] and called in state["pushed_names"]
         if state["build"] or not is_kept or not _has(f"127.0.0.1:{settings['cluster_registry_port']}", called):
             return ""
-        kubernetes.read_connection(connection).get(f"/api/v1/namespaces/{kept['namespace']}/pods?limit=1")
-    except (errors.SetupError, http.client.HTTPException, OSError, ValueError, KeyError):
+        read_connection(connection).get(f"/api/v1/namespaces/{kept['namespace']}/pods?limit=1")
+    except (SetupError, http.client.HTTPException, OSError, ValueError, KeyError):
         return ""
     return name
 

@@ -7,7 +7,6 @@ from typing import Any
 from gaiaflow_py.errors import GaiaflowError
 from gaiaflow_py.paths import instances_dir
 from gaiaflow_py.request import RunOptions
-from gaiaflow_py.shared import module_utils
 
 
 def can_answer(options: RunOptions) -> bool:
@@ -29,7 +28,10 @@ def states(instance: str) -> list[dict[str, Any]]:
     Raises:
         GaiaflowError: They can't be found out.
     """
-    directory, record = instances_dir() / instance, module_utils("gaiaflow_record")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import record
+    from ansible_collections.gaiaflow.setup.plugins.module_utils.runtime import implementation
+
+    directory = instances_dir() / instance
     try:
         kept = {"runtime": "native", **record.own_record(directory)}
         definition = record.definition_of(directory, kept)
@@ -37,7 +39,7 @@ def states(instance: str) -> list[dict[str, Any]]:
         raise GaiaflowError(str(error), error.hint) from error
     if not definition:
         return []
-    runtime = module_utils("gaiaflow_runtime").implementation(kept["runtime"])
+    runtime = implementation(kept["runtime"])
     try:
         found: list[dict[str, Any]] = runtime(directory).status()
     except (OSError, ValueError) as error:

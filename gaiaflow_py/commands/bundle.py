@@ -96,10 +96,9 @@ def _place(file: Path) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     """Return what a bundle tells about itself, and its digest."""
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import bundle as utils
     from gaiaflow_py.errors import InputError
-    from gaiaflow_py.shared import module_utils
 
-    utils = module_utils("gaiaflow_bundle")
     try:
         bundle = utils.read(file)
     except utils.BundleError as error:

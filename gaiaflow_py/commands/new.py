@@ -78,11 +78,11 @@ def _ask(values: dict[str, str]) -> dict[str, Any]:
     from cookiecutter.generate import generate_context
     from cookiecutter.prompt import prompt_for_config
 
+    from ansible_collections.gaiaflow.setup.plugins.module_utils.template import as_text
     from gaiaflow_py.errors import GaiaflowError, InputError
-    from gaiaflow_py.shared import module_utils
 
     try:
-        given = module_utils("gaiaflow_template").as_text(_template(), values)
+        given = as_text(_template(), values)
         defaults = get_user_config()["default_context"]
         answers = prompt_for_config(generate_context(str(_template() / "cookiecutter.json"), defaults, given))
     except ValueError as error:

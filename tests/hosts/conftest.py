@@ -6,6 +6,7 @@ from pathlib import Path
 
 import preparation
 import pytest
+from host_fixtures import make_host as make_host
 
 HERE = Path(__file__).parent
 

@@ -8,11 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from host_fixtures import make_host
 from hosts import CHECKOUT, USER, Host
 from vendor import build_site, hanging, run, served
-
-__all__ = ["make_host"]
 
 DAEMON = "/etc/docker/daemon.json"
 

@@ -11,10 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from host_fixtures import make_host
 from hosts import USER, Host, document
-
-__all__ = ["make_host"]
 
 SOCKET = "/var/run/docker.sock"
 HOME = f"/home/{USER}/.local/share/gaiaflow"

@@ -10,11 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from host_fixtures import make_host
 from hosts import LAUNCHER, USER, Host, document, environment, setup, write_inventory
 from stack import wait_until
-
-__all__ = ["make_host"]
 
 CONTAINER = "docker run --rm gaiaflow-setup/check:1 /bin/true"
 INTERRUPTED = 130

@@ -9,11 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from host_fixtures import make_host
 from hosts import CHECKOUT, USER, Host, write_inventory
 from small_bundle import make_bundle
-
-__all__ = ["make_host"]
 
 BUNDLES = f"/home/{USER}/.local/share/gaiaflow/bundles"
 PROGRAM = b"#!/bin/sh\necho minikube\n"

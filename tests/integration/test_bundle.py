@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -15,12 +14,10 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 import psutil
 import pytest
 import yaml
 from cli_content import Content, copy_launcher, wait_for
-from doctor_machine import load_shared
 from role_play import Played, interpreter, interrupt, play
 
 CHECKOUT = Path(__file__).parents[2]
@@ -193,8 +190,8 @@ def test_an_interrupted_bundle_leaves_nothing(packer: Content, tmp_path: Path, s
 
 
 def test_an_interrupt_loses_no_program_that_just_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    load_shared()
-    wheels = importlib.import_module("ansible.module_utils.gaiaflow_wheels")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import wheels
+
     start = subprocess.Popen.__init__
 
     def start_and_interrupt(process: subprocess.Popen[str], *given: Any, **named: Any) -> None:
@@ -230,8 +227,8 @@ def test_what_a_killed_bundle_left_is_removed_by_the_next(packer: Content, tmp_p
 
 
 def test_packages_for_any_patch_release_are_packed() -> None:
-    load_shared()
-    wheels = importlib.import_module("ansible.module_utils.gaiaflow_wheels")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import wheels
+
     lock = "".join(
         f"{name}==1 ; {marker} \\\n    --hash=sha256:aa\n"
         for name, marker in {
@@ -396,10 +393,9 @@ def test_a_strange_member_is_refused(packed: Path, tmp_path: Path) -> None:
 def test_environments_are_made_from_the_wheels_alone(
     packer: Content, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        ansible.module_utils, "__path__", [*ansible.module_utils.__path__, str(CHECKOUT / "module_utils")]
-    )
-    environments = importlib.import_module("ansible.module_utils.gaiaflow_environments")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import environments
+    from ansible_collections.gaiaflow.setup.plugins.module_utils.pyproject import Declared
+
     for name in ("UV_CACHE_DIR", "UV_FIND_LINKS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("UV_DEFAULT_INDEX", UNREACHABLE)
@@ -408,14 +404,14 @@ def test_environments_are_made_from_the_wheels_alone(
     subprocess.run(["tar", "-xf", packed, "-C", tmp_path / "bundle"], check=True)
     lock = packer.root / "roles" / "mlops" / "files" / "locks" / "airflow.txt"
     root, uv = tmp_path / "home" / "environments", str(Path(sys.executable).with_name("uv"))
-    needs = environments.Declared(requirements=["markupsafe>=2"])
+    needs = Declared(requirements=["markupsafe>=2"])
     wanted = environments.describe(root, lock, "", needs)
     root.parent.mkdir()
     environments.ensure(root, [wanted], uv, str(tmp_path / "cache"), str(tmp_path / "bundle" / "wheels"))
     assert wanted.complete
     assert wanted == environments.describe(root, lock, "", needs)
     subprocess.run([wanted.directory / "bin" / "python", "-c", "import markupsafe"], check=True)
-    other = environments.describe(root, write(tmp_path / "other.txt", locked("pyyaml")), "", environments.Declared())
+    other = environments.describe(root, write(tmp_path / "other.txt", locked("pyyaml")), "", Declared())
     with pytest.raises(environments.EnvironmentFailedError, match="pyyaml"):
         environments.ensure(root, [other], uv, str(tmp_path / "cache"), str(tmp_path / "bundle" / "wheels"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
@@ -13,12 +12,11 @@ from typing import Any
 import pytest
 import yaml
 from cli_content import script_of
-from doctor_machine import load_shared
 from git_over_http import git
 from project_fixture import ROOT, airflow_python
 
-load_shared()
-RECORDS = importlib.import_module("ansible.module_utils.gaiaflow_dag_repository")
+from ansible_collections.gaiaflow.setup.plugins.module_utils import dag_repository
+
 AUTHOR = {f"GIT_{who}_{what}": "ada" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 DAG = """
 from airflow.sdk import DAG
@@ -71,9 +69,13 @@ def add(cdr: Path, project: str, dags: dict[str, str]) -> None:
     folder.mkdir(parents=True)
     for dag_id, text in dags.items():
         (folder / f"{dag_id}.py").write_text(text)
-    kept = RECORDS.Cdr(cdr)
-    vouched = {"files": RECORDS.digest_of(folder.parent), "parsed_with": kept.requirements(), "dags": sorted(dags)}
-    kept.write_record(RECORDS.Record(project, project, "1.0.0", f"reg.example/{project}@sha256:1", **vouched))
+    kept = dag_repository.Cdr(cdr)
+    vouched: dict[str, Any] = {
+        "files": dag_repository.digest_of(folder.parent),
+        "parsed_with": kept.requirements(),
+        "dags": sorted(dags),
+    }
+    kept.write_record(dag_repository.Record(project, project, "1.0.0", f"reg.example/{project}@sha256:1", **vouched))
     with (cdr / "CODEOWNERS").open("a") as file:
         file.write(f"/dags/{project}/ @team\n")
 

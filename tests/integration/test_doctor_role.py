@@ -14,11 +14,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from doctor_machine import CHECKOUT, INSTANCE_VARIABLE, NOBODY, Machine, machine, needs_root, process
+from doctor_machine import CHECKOUT, INSTANCE_VARIABLE, NOBODY, Machine, needs_root, process
 from role_play import ROOT, prepare
-
-__all__ = ["machine"]
-
 
 # ---- The machine
 

@@ -22,15 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_content import Content, content, copy_launcher, mark_as_ready
+from cli_content import Content, copy_launcher, mark_as_ready
 
 from gaiaflow_py.environment import PASSED_ON, patterns
 
-__all__ = ["content"]
-
 CHECKOUT = Path(__file__).parents[2]
 
-RUNS_OWN = re.compile(r"gaiaflow-run-\w+|ansible-(tmp|local)-[\w.-]+|ansible_\w+_payload_\w+")
+RUNS_OWN = re.compile(r"gaiaflow-run-\w+|ansible-(tmp|local)-[\w.-]+|ansible_[\w.]+_payload_\w+")
 
 # ---- A playbook that tells what it sees
 
@@ -348,6 +346,7 @@ FILES = {
     "~/.local/lib/python{version}/site-packages/sitecustomize.py": BREAKS,
     "~/.local/lib/python{version}/site-packages/usercustomize.py": BREAKS,
     "./action_plugins/probe.py": PLUGIN,
+    "./ansible_collections/ansible/posix/plugins/modules/intruder.py": MODULE,
     "./ansible.cfg": CONFIGURATION,
     "./ansible/__init__.py": BREAKS,
     "./callback_plugins/intruder.py": PLUGIN,
@@ -598,12 +597,15 @@ def test_a_command_that_one_user_installed_finds_its_packages(tmp_path: Path) ->
     packages = installed.user / ".local/lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     packages.mkdir(parents=True)
     for one in Path(sysconfig.get_path("purelib")).iterdir():
-        if not one.name.startswith(("gaiaflow", "__pycache__")):
+        if not one.name.startswith(("gaiaflow", "__pycache__", "ansible_collections")):
             (packages / one.name).symlink_to(one)
     shutil.copytree(installed.root / "gaiaflow_py", packages / "gaiaflow_py")
-    for name in ("playbooks", "library", "roles", "inventory", "ansible.cfg"):
-        (packages / "gaiaflow_py" / "content").mkdir(exist_ok=True)
-        (packages / "gaiaflow_py" / "content" / name).symlink_to(installed.root / name)
+    collection = packages / "ansible_collections" / "gaiaflow" / "setup"
+    collection.mkdir(parents=True)
+    for one in Path(sysconfig.get_path("purelib"), "ansible_collections").iterdir():
+        (packages / "ansible_collections" / one.name).symlink_to(one)
+    for name in ("playbooks", "library", "plugins", "roles", "inventory", "ansible.cfg"):
+        (collection / name).symlink_to(installed.root / name)
     python = Path(sys.base_prefix) / "bin" / "python3"
     start = "import sys; sys.argv[0] = 'gaiaflow-setup'; from gaiaflow_py.__main__ import main; main()"
     done = subprocess.run(

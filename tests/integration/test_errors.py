@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cli_content import Content, content, script_of
-
-__all__ = ["content"]
+from cli_content import Content, script_of
 
 CHECKOUT = Path(__file__).parents[2]
 OK = "- name: Say it\n  ansible.builtin.debug:\n    msg: hello"

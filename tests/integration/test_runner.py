@@ -13,11 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_content import Content, content, is_running, processes, wait_for
+from cli_content import Content, is_running, processes, wait_for
 
 from gaiaflow_py.request import RunOptions, Stack
-
-__all__ = ["content"]
 
 OK = "- name: Say it\n  ansible.builtin.debug:\n    msg: hello"
 WRITE = """
@@ -380,7 +378,7 @@ def test_the_package_writes_no_state_into_the_checkout(content: Content) -> None
     content.playbook("mlops", OK)
     content.run("mlops", "--start")
     kept = {path.name for path in Path(content.root).iterdir()}
-    assert kept == {"ansible.cfg", "gaiaflow_py", "inventory", "module_utils", "playbooks", "roles"}
+    assert kept == {"ansible.cfg", "ansible_collections", "gaiaflow_py", "inventory", "playbooks", "plugins", "roles"}
 
 
 def test_a_command_is_named_so_that_it_can_be_typed_again() -> None:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from doctor_machine import load_shared
 from project_fixture import airflow_python
 from service_run import RULES, run_service
 
@@ -105,10 +104,9 @@ REFUSED_FORMS = [
 
 def answers(tmp_path: Path, users: dict[str, str], service: Server, proxy: Server) -> dict[str, list[str]]:
     """What each client gets from the stack's own service and from a host outside, in the user's environment."""
-    import importlib
 
-    load_shared()
-    shell = importlib.import_module("ansible.module_utils.gaiaflow_shell")
+    from ansible_collections.gaiaflow.setup.plugins.module_utils import shell
+
     given = {name: value.replace("{port}", str(proxy.server_address[1])) for name, value in users.items()}
     clients = "httpx,requests,urllib" + ",curl" * bool(shutil.which("curl"))
     here = f"http://127.0.0.1:{service.server_address[1]}/"

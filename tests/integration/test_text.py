@@ -14,12 +14,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from cli_content import Content, content, script_of
+from cli_content import Content, script_of
 
 from gaiaflow_py.errors import InputError
 from gaiaflow_py.paths import OF_HOME, OF_PROJECT, usable
-
-__all__ = ["content"]
 
 CHECKOUT = Path(__file__).parents[2]
 

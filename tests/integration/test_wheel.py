@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-CONTENT = ("ansible.cfg", "inventory", "library", "module_utils", "playbooks", "roles", "template")
+CONTENT = ("ansible.cfg", "galaxy.yml", "inventory", "meta", "playbooks", "plugins", "roles", "template")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_wheel_holds_every_file_that_ansible_reads(installed: Path) -> None:
         ["git", "ls-files", "-z", *CONTENT], cwd=CHECKOUT, check=True, capture_output=True, text=True
     )
     expected = {name for name in listed.stdout.split("\0") if name}
-    content = installed / "gaiaflow_py" / "content"
+    content = installed / "ansible_collections" / "gaiaflow" / "setup"
     assert len(expected) > 60
     assert {str(file.relative_to(content)) for file in content.rglob("*") if file.is_file()} >= expected
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from role_play import LOCAL, ROOT, Played, play, prepare
 
-from module_utils.gaiaflow_docker_config import (
+from ansible_collections.gaiaflow.setup.plugins.module_utils.docker_config import (
     missing_helpers,
     read_config,
     stale_context,

@@ -19,7 +19,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "gaiaflow_py"
 
-LAUNCHER_FILES = ("gaiaflow-setup", "module_utils/gaiaflow_package_sources.py")
+LAUNCHER_FILES = ("gaiaflow-setup", "plugins/module_utils/package_sources.py")
 
 
 SERVICES = Path("roles/mlops/vars/main/services")
@@ -75,8 +75,9 @@ class Content:
         self.temporary = root / "t"
         for directory in (self.root / "playbooks", self.root / "inventory", self.user, self.temporary):
             directory.mkdir(parents=True)
-        for package in (PACKAGE, PACKAGE.with_name("module_utils")):
-            shutil.copytree(package, self.root / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("gaiaflow_py", "plugins", "ansible_collections"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(PACKAGE.with_name(name), self.root / name, symlinks=True, ignore=ignored)
         shutil.copytree(PACKAGE.parent / SERVICES, self.root / SERVICES)
         (self.root / "inventory" / "local.yml").write_text(INVENTORY)
         (self.root / "ansible.cfg").write_text("[defaults]\ninject_facts_as_vars = False\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import importlib.util
 import json
 import os
 import shutil
@@ -12,38 +11,19 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import ansible.module_utils
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from role_play import play
+
+from ansible_collections.gaiaflow.setup.plugins.modules import doctor_info
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INSTANCE_VARIABLE = "GAIAFLOW_INSTANCE_DIRECTORY"
 NOBODY = 65534
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="these repairs need root")
-
-
-def load_shared() -> None:
-    """Let Python find what modules share where Ansible would put it."""
-    shared = str(CHECKOUT / "module_utils")
-    if shared not in ansible.module_utils.__path__:
-        ansible.module_utils.__path__.append(shared)
-
-
-def load_module() -> ModuleType:
-    """Return the Ansible module that looks."""
-    load_shared()
-    path = CHECKOUT / "library" / "gaiaflow_doctor_info.py"
-    spec = importlib.util.spec_from_file_location("gaiaflow_doctor_info", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Machine:
@@ -62,7 +42,7 @@ class Machine:
         self.playbooks = directory / "play"
         self.playbooks.mkdir()
         self.capsys = capsys
-        self.module = load_module()
+        self.module = doctor_info
 
     def write(self, name: str, text: str) -> Path:
         """Write a file of the machine's."""

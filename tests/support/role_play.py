@@ -163,7 +163,7 @@ def prepare(
 ) -> tuple[list[str], dict[str, str]]:
     """Writes a playbook, and returns the command that plays it and its environment."""
     playbook = directory / "playbook.yml"
-    task = {"ansible.builtin.import_role": {"name": role, "tasks_from": tasks_from}}
+    task = {"ansible.builtin.import_role": {"name": f"gaiaflow.setup.{role}", "tasks_from": tasks_from}}
     playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
     (directory / "variables.json").write_text(json.dumps(variables))
     (directory / "home").mkdir(exist_ok=True)

@@ -1,0 +1,79 @@
+"""What the probe of the cluster says of a profile's certificates, and for how long it waits."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from certificates import make_certificate
+
+
+@pytest.fixture
+def info(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module, with Minikube's home in a directory of the test's own."""
+    from ansible_collections.gaiaflow.setup.plugins.modules import cluster_info
+
+    monkeypatch.setenv("MINIKUBE_HOME", str(tmp_path))
+    cluster_info.profile_directory("p").mkdir(parents=True)
+    return cluster_info
+
+
+def add(info: ModuleType, name: str, hours: float) -> None:
+    """Add a certificate to the profile that ends in so many hours."""
+    (info.profile_directory("p") / name).write_bytes(make_certificate(datetime.timedelta(hours=hours)))
+
+
+@pytest.mark.parametrize(("hours", "named"), [(23, True), (-1, True), (25, False)])
+def test_certificates_that_end_within_a_day_are_named(info: ModuleType, hours: float, named: bool) -> None:
+    add(info, "apiserver.crt.0815", hours)
+    add(info, "client.crt", 26280)
+    assert ("this start renews them" in info.expiry_problem(info.certificates_end("p"))) is named
+
+
+def test_what_is_no_certificate_ends_never(info: ModuleType) -> None:
+    assert info.expiry_problem(info.certificates_end("p")) == ""
+    (info.profile_directory("p") / "client.crt").write_text("nothing")
+    assert info.certificates_end("p") is None
+
+
+JOBS = {
+    "goes on": ({"started": True, "finished": False}, 0, (True, False)),
+    "has ended well": ({"rc": 0}, 0, (False, False)),
+    "has failed": ({"rc": 80, "failed": True}, 0, (False, True)),
+    "takes too long": ({"started": True, "finished": False}, 700, (False, True)),
+}
+
+
+@pytest.mark.parametrize("case", JOBS)
+def test_start_in_the_background(info: ModuleType, tmp_path: Path, case: str) -> None:
+    content, age, expected = JOBS[case]
+    file = tmp_path / "job"
+    file.write_text(json.dumps(content))
+    os.utime(file, (time.time() - age,) * 2)
+    job = info.Job(str(file), 600)
+    assert (job.runs(), job.has_failed()) == expected
+
+
+def test_waiting_ends_with_a_start_that_fails(info: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "job"
+    file.write_text(json.dumps({"started": True}))
+
+    def is_there() -> bool:
+        file.write_text(json.dumps({"rc": 80}))
+        return False
+
+    begun = time.monotonic()
+    assert not info.awaited(is_there, 30, info.Job(str(file), 600))
+    assert time.monotonic() - begun < 10
+
+
+def test_waiting_goes_on_while_a_start_does(info: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "job"
+    file.write_text(json.dumps({"started": True}))
+    looks = iter([False, False, True])
+    assert info.awaited(lambda: next(looks), 0, info.Job(str(file), 600))
