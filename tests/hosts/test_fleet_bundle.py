@@ -24,7 +24,7 @@ class Fleet:
         self.inventory, self.playbook = directory / "fleet.yml", directory / "bundle.yml"
         write_inventory(self.inventory, [fitting, strange])
         make_bundle(directory / "a bundle.tar", "3.11", {"minikube": PROGRAM})
-        role = {"role": "bundle", "vars": {"bundle_file": str(directory / "a bundle.tar")}}
+        role = {"role": "gaiaflow.setup.bundle", "vars": {"bundle_file": str(directory / "a bundle.tar")}}
         self.playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "roles": [role]}]))
 
     def play(self, *options: str) -> str:

@@ -472,7 +472,8 @@ def test_the_bundle_is_handed_over_with_its_whole_path(packer: Content, packed: 
 def test_programs_come_from_the_bundle(packed: Path, tmp_path: Path) -> None:
     """The real versions.yml: what the bundle has replaces the address, and what it hasn't stays."""
     variables = yaml.safe_load((CHECKOUT / "inventory/group_vars/all/versions.yml").read_text())
-    roles = [{"role": "bundle", "vars": {"bundle_file": str(packed), "bundle_directory": str(tmp_path / "bundles")}}]
+    given = {"bundle_file": str(packed), "bundle_directory": str(tmp_path / "bundles")}
+    roles = [{"role": "gaiaflow.setup.bundle", "vars": given}]
     ask = {"ansible.builtin.debug": {"msg": "{{ minikube_url }} {{ kubectl_url }}"}}
     content = [{"hosts": "localhost", "gather_facts": False, "vars": variables, "roles": roles, "post_tasks": [ask]}]
     write(tmp_path / "playbook.yml", json.dumps(content))

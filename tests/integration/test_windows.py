@@ -164,7 +164,8 @@ def test_minikube_and_kubectl_have_their_pinned_versions(windows: Windows) -> No
 def example(tmp_path: Path) -> Path:
     """A playbook of all three roles, for the inventory that users copy."""
     playbook = tmp_path / "windows.yml"
-    playbook.write_text(json.dumps([{"hosts": "windows", "gather_facts": False, "roles": list(ROLES)}]))
+    roles = [f"gaiaflow.setup.{role}" for role in ROLES]
+    playbook.write_text(json.dumps([{"hosts": "windows", "gather_facts": False, "roles": roles}]))
     return playbook
 
 

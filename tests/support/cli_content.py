@@ -98,11 +98,11 @@ class Content:
 
     def checkouts_own(self, playbook: str, role: str) -> None:
         """Copies a playbook of the checkout, the role that it plays, and what that needs."""
-        for name in (f"playbooks/{playbook}.yml", "ansible.cfg", "inventory/group_vars/all/main.yml"):
+        for name in (f"playbooks/{playbook}.yml", "ansible.cfg", "galaxy.yml", "inventory/group_vars/all/main.yml"):
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PACKAGE.parent / name, self.root / name)
-        for name in ("library", f"roles/{role}"):
-            shutil.copytree(PACKAGE.parent / name, self.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("shared", role):
+            shutil.copytree(PACKAGE.parent / "roles" / name, self.root / "roles" / name)
 
     def instance(self, name: str = "default") -> Path:
         """Makes what a started instance leaves behind."""

@@ -317,7 +317,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, dict[s
     cases: dict[str, dict[str, Any]] = {name: {"prod_check_info": found} for name, found in looks.items()}
     cases |= {"well": {"prod_check_info": WELL}}
     cases |= {"made": {"prod_check_info": WELL, "prod_check_first_findings": FIRST}}
-    read, tell = ({"name": "prod_check", "tasks_from": f"{tasks}.yml"} for tasks in ("read", "tell"))
+    read, tell = ({"name": "gaiaflow.setup.prod_check", "tasks_from": f"{tasks}.yml"} for tasks in ("read", "tell"))
     tasks: list[dict[str, Any]] = [{"ansible.builtin.include_role": read}]
     tasks += [{"ansible.builtin.include_role": tell, "vars": given} for given in cases.values()]
     (directory / "playbook.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
