@@ -21,6 +21,7 @@ LISTED = re.search(r"^collections='(.*)'$", (CHECKOUT / "gaiaflow-setup").read_t
 TASK = re.compile(r"^\s*(?:- )?(\w+)\.(\w+)\.\w+:", re.MULTILINE)
 NO_TASKS = {"ansible/builtin", "gaiaflow/setup", "mlflow/server"}
 IMPORT = re.compile(r"ansible_collections\.(\w+)\.(\w+)\.")
+NAMED = {".yml": TASK, ".py": IMPORT}
 MODULES = sorted((CHECKOUT / "plugins" / "modules").glob("*.py"))
 ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir())
 
@@ -36,8 +37,8 @@ def used() -> set[str]:
         f"{namespace}/{name}"
         for directory in ("roles", "playbooks", "plugins")
         for file in (CHECKOUT / directory).rglob("*")
-        if file.suffix in {".yml", ".py"}
-        for namespace, name in (*TASK.findall(file.read_text()), *IMPORT.findall(file.read_text()))
+        if (named := NAMED.get(file.suffix))
+        for namespace, name in named.findall(file.read_text())
     } - NO_TASKS
 
 
