@@ -122,6 +122,20 @@ class Cdr:
         except TypeError as error:
             raise CdrError(f"{path} is no record of a release: {error}.", "Take it from an earlier commit.") from error
 
+    def known_record(self, project: str) -> Record:
+        """Return what the record of a project that is there says.
+
+        Args:
+            project: The project.
+
+        Raises:
+            CdrError: There is no record, or it can't be read.
+        """
+        record = self.record(project)
+        if record is None:
+            raise CdrError(f"{self.dags / project} has no {RECORD}.", f"Release {project} again.")
+        return record
+
     def log(self, project: str) -> list[dict[str, Any]]:
         """Return who released, rolled back and removed a project, the first one first.
 
@@ -368,8 +382,7 @@ def restore(cdr: Cdr, project: str, version: str, by: str, git: Callable[..., st
         )
     shutil.rmtree(cdr.dags / project, ignore_errors=True)
     git("checkout", "--quiet", commit, "--", f"{DAGS}/{project}")
-    record = cdr.record(project)
-    assert record
+    record = cdr.known_record(project)
     cdr.note("rollback", record, by)
     return True, record
 
@@ -418,8 +431,7 @@ def note_dags(cdr: Cdr, project: str, parsed: Mapping[str, Any]) -> Record:
     Raises:
         CdrError: A file can't be imported, or there is no DAG.
     """
-    record = cdr.record(project)
-    assert record
+    record = cdr.known_record(project)
     for problem in problems_of_parsing(project, parsed):
         raise CdrError(problem.message, problem.hint)
     record = replace(record, parsed_with=cdr.requirements(), dags=sorted(parsed["dags"]))

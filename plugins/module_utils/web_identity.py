@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import urllib.error
-import urllib.request
 from collections.abc import MutableMapping
 from pathlib import Path
+
+from ansible.module_utils.urls import open_url
 
 from .common import write_private
 from .errors import SetupError
@@ -51,9 +52,10 @@ def ask(address: str, bearer: str) -> str:
     Raises:
         WebIdentityError: The platform gives none.
     """
-    request = urllib.request.Request(address, headers={"Authorization": f"bearer {bearer}"})
+    shown = {"Authorization": f"bearer {bearer}"}
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
+        # A login that a .netrc has for the host would replace the bearer.
+        with open_url(address, headers=shown, timeout=ANSWER_S, use_netrc=False) as answer:
             return str(json.load(answer)["value"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error

@@ -195,3 +195,9 @@ def test_what_is_none_is_refused(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "cdr.yaml").write_text(text)
     with pytest.raises(dag_repository.CdrError, match=says):
         dag_repository.Cdr(tmp_path)
+
+
+def test_project_without_a_record_is_named(cdr: Any) -> None:
+    with pytest.raises(dag_repository.CdrError, match="wine has no") as refused:
+        dag_repository.note_dags(cdr, "wine", {"dags": {"wine": "x.py"}, "errors": {}})
+    assert refused.value.hint == "Release wine again."
