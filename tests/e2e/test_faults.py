@@ -133,7 +133,7 @@ def test_ordinary_user_gets_the_same_from_a_clone(ordinary_user: str) -> None:
     home = Path(f"~{ordinary_user}").expanduser()
     checkout = home / "my checkout"
     ignored = shutil.ignore_patterns(".git", ".venv*", ".cache", "__pycache__", ".mypy_cache", ".ruff_cache")
-    shutil.copytree(CHECKOUT, checkout, ignore=ignored)
+    shutil.copytree(CHECKOUT, checkout, symlinks=True, ignore=ignored)
     subprocess.run(["chown", "-R", f"{ordinary_user}:", str(checkout)], check=True)
     foreign = [f"--unset={name}" for name in os.environ if name.startswith(("XDG_", "UV_CACHE_"))]
     login = ["runuser", "-u", ordinary_user, "--", "env", *foreign, "-C", str(home), f"HOME={home}"]
