@@ -277,15 +277,18 @@ def test_a_host_that_has_not_the_bundle_is_sent_it_once(packed: Path, tmp_path: 
     assert (planned.code, planned.stats["changed"]) == (0, 1)
     assert not (tmp_path / "bundles").exists()
     first = unpacked(tmp_path, packed, bundle_on_host=False)
-    assert (first.code, first.tasks["bundle : Copy the bundle"]["changed"]) == (0, True)
-    told = first.tasks["bundle : Unpack the bundle"]
+    assert (first.code, first.tasks["gaiaflow.setup.bundle : Copy the bundle"]["changed"]) == (0, True)
+    told = first.tasks["gaiaflow.setup.bundle : Unpack the bundle"]
     assert os.access(Path(told["directory"], "programs", "minikube"), os.X_OK)
     assert rest(tmp_path) == []
     for options in ((), ("--check", "--diff")):
         second = unpacked(tmp_path, packed, *options, bundle_on_host=False)
         assert (second.code, second.stats["changed"]) == (0, 0)
-        assert "bundle : Copy the bundle" not in second.tasks
-        assert second.tasks["bundle : Check whether the bundle is on the host and fits it"]["urls"] == told["urls"]
+        assert "gaiaflow.setup.bundle : Copy the bundle" not in second.tasks
+        assert (
+            second.tasks["gaiaflow.setup.bundle : Check whether the bundle is on the host and fits it"]["urls"]
+            == told["urls"]
+        )
 
 
 def test_what_an_interrupted_run_carried_is_used_or_removed(packed: Path, tmp_path: Path) -> None:
@@ -294,11 +297,11 @@ def test_what_an_interrupted_run_carried_is_used_or_removed(packed: Path, tmp_pa
     write(bundles / ".0123456789abcdef.partial" / "wheels" / "one.whl", "half of it")
     write(bundles / ".carrying" / "ansible-tmp-1" / ".source.tar", "half of it")
     look = unpacked(tmp_path, packed, "--check", bundle_on_host=False).tasks
-    carried = Path(look["bundle : Check whether the bundle is on the host and fits it"]["carried"])
+    carried = Path(look["gaiaflow.setup.bundle : Check whether the bundle is on the host and fits it"]["carried"])
     shutil.copy(packed, carried)
     carried.chmod(0o600)
     played = unpacked(tmp_path, packed, bundle_on_host=False)
-    assert (played.code, played.tasks["bundle : Copy the bundle"]["changed"]) == (0, False)
+    assert (played.code, played.tasks["gaiaflow.setup.bundle : Copy the bundle"]["changed"]) == (0, False)
     assert rest(tmp_path) == []
 
 

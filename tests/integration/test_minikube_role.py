@@ -18,7 +18,7 @@ import pytest
 import yaml
 from role_play import LOCAL, ROOT, Played, interrupt, play, prepare
 
-EXAMINE, LINK = "minikube : Examine Minikube and kubectl", "minikube : Link the programs"
+EXAMINE, LINK = "gaiaflow.setup.minikube : Examine Minikube and kubectl", "gaiaflow.setup.minikube : Link the programs"
 # Only the arguments that the role documents are answered.
 MINIKUBE = '#!/bin/sh\n[ "$*" = "version --short" ] && echo v{version}\n'
 KUBECTL = """#!/bin/sh
@@ -349,7 +349,7 @@ def test_missing_packages_are_told_in_check_mode(host: Host) -> None:
     host.play()
     played = host.play("--check", "--diff", minikube_become=True, minikube_programs=["sh", "no-such-program"])
     assert (played.code, played.stats["changed"]) == (0, 1)
-    assert played.tasks["minikube : Show which packages would be installed"]["msg"] == "no-such-program"
+    assert played.tasks["gaiaflow.setup.minikube : Show which packages would be installed"]["msg"] == "no-such-program"
 
 
 def test_packages_have_the_distributions_names(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from role_play import play
 
-CHECK = "preflight : Check that the machine can run the stack"
+CHECK = "gaiaflow.setup.preflight : Check that the machine can run the stack"
 
 
 def test_this_machine_does(tmp_path: Path) -> None:

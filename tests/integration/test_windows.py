@@ -184,7 +184,7 @@ def test_the_example_inventory_leads_to_the_windows_tasks(example: Path) -> None
     file, _, hosts = included.partition(" for ")
     assert file.endswith("roles/wsl/tasks/windows.yml")
     assert sorted(hosts.split(", ")) == ["laptop-1.example.com", "laptop-2.example.com"]
-    assert "TASK [wsl : Enable WSL 2 in Windows]" in played.stdout
+    assert "TASK [gaiaflow.setup.wsl : Enable WSL 2 in Windows]" in played.stdout
     assert "linux.yml" not in played.stdout
 
 
