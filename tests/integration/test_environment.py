@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cli_content import Content, copy_launcher, mark_as_ready
 
 from gaiaflow_py.environment import PASSED_ON, patterns
@@ -616,3 +617,31 @@ def test_a_command_that_one_user_installed_finds_its_packages(tmp_path: Path) ->
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+IN_THE_BACKGROUND = """
+- name: Begin something
+  ansible.builtin.command: "true"
+  vars:
+    ansible_python_interpreter: %s
+  register: begun
+  async: 30
+  poll: 0
+- name: Wait for it
+  ansible.builtin.async_status:
+    jid: "{{ begun.ansible_job_id }}"
+  register: ended
+  until: ended is finished
+  retries: 30
+  delay: 1
+"""
+
+
+def test_minikube_is_started_in_the_background_from_a_path_with_a_space(tmp_path: Path) -> None:
+    installed = Installed(tmp_path)
+    assert " " in str(installed.root)
+    variables = yaml.safe_load((CHECKOUT / "roles" / "cluster" / "vars" / "main.yml").read_text())
+    installed.playbook("mlops", IN_THE_BACKGROUND % json.dumps(variables["cluster_background_python"]))
+    command = installed.command("mlops", "--start")
+    done = subprocess.run(command, env=installed.environment, cwd=installed.cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
