@@ -92,7 +92,7 @@ def test_init_makes_one_and_leaves_it_alone(environment: dict[str, str], empty: 
     requirements = (empty / "requirements.txt").read_text().splitlines()
     assert "apache-airflow-core==3.3.2" in requirements
     assert any(line.startswith("apache-airflow-providers-cncf-kubernetes==") for line in requirements)
-    assert "gaiaflow-setup cdr check" in (empty / ".github" / "workflows" / "check.yml").read_text()
+    assert '/gaiaflow-setup" cdr check' in (empty / ".github" / "workflows" / "check.yml").read_text()
     again = json.loads(ok(run(environment, "init", str(empty), "--platform", "github", "--json")).stdout)
     assert again["hosts"]["localhost"]["changed"] == 0
 
