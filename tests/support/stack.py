@@ -184,7 +184,7 @@ class Airflow:
         return run_id
 
     def describe_failures(self, dag_id: str, run_id: str) -> str:
-        """Returns the end of the last log of each task that failed."""
+        """Return the end of the last log of each task that failed."""
         run = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         told = []
         for task in self.call("GET", f"{run}?limit=100&state=failed")["task_instances"]:

@@ -432,7 +432,8 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
                     raise
                 reason = _message(error) if isinstance(error, ApiException) else str(error)
             if time.monotonic() > deadline:
-                raise NoAnswer(f"the cluster has not answered for {patience:.0f} s: {reason}{self._advice}")
+                silence = f"has not answered for {patience:.0f} s" if patience else "doesn't answer"
+                raise NoAnswer(f"the cluster {silence}: {reason}{self._advice}")
             self._check_killed()
             if not silent:
                 self.log.warning("The cluster doesn't answer; asking it again: %s", reason)
