@@ -90,6 +90,11 @@ def unlocked(path: Path) -> Iterator[bool]:
         yield is_free
 
 
+def path_in_home(text: str) -> Path:
+    """Return a path, with the user's home for ~; an argument of type path would take a $ in it for a variable, too."""
+    return Path(text).expanduser()
+
+
 def write_private(path: Path, text: str) -> None:
     """Writes a file that only its owner reads, whole or not at all.
 

@@ -122,7 +122,7 @@ from typing import IO, Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.bundle import FORMAT, MANIFEST, BundleError, digest_of, read
-from ..module_utils.common import end_with_run, report_progress
+from ..module_utils.common import end_with_run, path_in_home, report_progress
 from ..module_utils.environments import EnvironmentFailedError, needs_of
 from ..module_utils.errors import SetupError
 from ..module_utils.template import render
@@ -200,7 +200,7 @@ def collect(params: dict[str, Any], target: Target, programs: Programs) -> Path:
     (contents / "launcher.txt").write_text(names)
     for name, tree in params["trees"].items():
         report_progress(f"packing {tree}")
-        pack_tree(Path(tree).expanduser(), contents / name)
+        pack_tree(path_in_home(tree), contents / name)
     return contents
 
 
@@ -215,8 +215,8 @@ def pack_tree(tree: Path, file: Path) -> None:
 def members(params: dict[str, Any], contents: Path) -> dict[str, tuple[Path, int]]:
     """Return the files that are packed and their modes, by their names in the bundle."""
     found = {str(path.relative_to(contents)): (path, 0o644) for path in contents.rglob("*") if path.is_file()}
-    found |= {f"programs/{name}": (Path(path).expanduser(), 0o755) for name, path in params["programs"].items()}
-    found |= {name: (Path(path).expanduser(), 0o644) for name, path in params["files"].items()}
+    found |= {f"programs/{name}": (path_in_home(path), 0o755) for name, path in params["programs"].items()}
+    found |= {name: (path_in_home(path), 0o644) for name, path in params["files"].items()}
     return dict(sorted(found.items()))
 
 
@@ -326,7 +326,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    file = module.params["path"] = str(Path(module.params["path"]).expanduser().absolute())
+    file = module.params["path"] = str(path_in_home(module.params["path"]).absolute())
     if module.check_mode:
         module.exit_json(changed=would_change(module.params), bundle=file)
     with uninterrupted():  # its thread goes on to let signals wait: they reach this one, which may do so, too

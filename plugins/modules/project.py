@@ -86,6 +86,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.common import path_in_home
 from ..module_utils.errors import SetupError
 from ..module_utils.template import RefusedValueError, place, render
 
@@ -165,7 +166,7 @@ def ensure(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def make_new(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Make a new project in the parent directory; return what the module does."""
-    parent = Path(params["parent"]).expanduser().absolute()
+    parent = path_in_home(params["parent"]).absolute()
     with tempfile.TemporaryDirectory() as aside:
         try:
             made = render(Path(params["template"]), params["values"], Path(aside, "made"), user_defaults=True)
