@@ -12,15 +12,12 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
-import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 from types import FrameType
 
-REMOVE_S = 10.0
-"""How long to go on removing what is still being written to."""
+from gaiaflow_py.paths import remove_tree
 
 OPEN_FILES = 4096
 """How many files Ansible and the services may have open, where the system allows it."""
@@ -86,13 +83,10 @@ def _be_usual() -> None:
 
 
 def _remove(directory: Path) -> None:
-    """Removes a directory that a worker may still be writing to as it ends."""
+    """Removes the run's directory, and is not interrupted."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
-    deadline = time.monotonic() + REMOVE_S
-    while directory.exists() and time.monotonic() < deadline:
-        shutil.rmtree(directory, ignore_errors=True)
-        time.sleep(0.05)
+    remove_tree(directory)
 
 
 if __name__ == "__main__":

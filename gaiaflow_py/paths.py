@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from gaiaflow_py.errors import InputError
+
+REMOVE_S = 60.0
+"""How long to go on removing what is still being written to."""
 
 OF_HOME = '"$`\\#;%:{}'
 """Characters that mean something to what is handed paths below the home: PostgreSQL's shell, supervisord, Ansible."""
@@ -92,3 +96,19 @@ def private_directory(path: Path) -> Path:
         private_directory(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
     return path
+
+
+def remove_tree(directory: Path) -> None:
+    """Removes a directory that a process may still be writing to as it ends.
+
+    Args:
+        directory: The directory; it may be gone already.
+    """
+    import shutil
+
+    deadline = time.monotonic() + REMOVE_S
+    while True:
+        shutil.rmtree(directory, ignore_errors=True)
+        if not directory.exists() or time.monotonic() > deadline:
+            return
+        time.sleep(0.05)

@@ -23,7 +23,7 @@ from gaiaflow_py import environment, extravars, progress, runlog
 from gaiaflow_py.errors import InputError, SetupError
 from gaiaflow_py.events import KILLED, Collector, Event, RunResult
 from gaiaflow_py.lock import held, run_lock
-from gaiaflow_py.paths import content_root, home
+from gaiaflow_py.paths import content_root, home, remove_tree
 from gaiaflow_py.request import Request
 
 if TYPE_CHECKING:
@@ -302,7 +302,7 @@ def _private_directory() -> Iterator[Path]:
         try:
             yield path
         finally:
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)
 
 
 def _sweep() -> None:

@@ -321,7 +321,7 @@ def test_killing_the_wrapper_ends_the_run_and_the_next_one_works(content: Conten
         done = content.run("mlops", "--start")
     assert done.returncode == 0, done.stderr
     assert not is_running("sleep", "4035")
-    wait_for(lambda: content.leftovers() == [])
+    wait_for(lambda: content.leftovers() == [], met=lambda: sorted(content.temporary.rglob("*")))
 
 
 @pytest.mark.parametrize("delay_s", [0.05, 0.3, 0.6, 1.0])

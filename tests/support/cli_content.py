@@ -195,11 +195,11 @@ def content(tmp_path: Path) -> Content:
     return Content(tmp_path)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
-    """Waits until a condition holds, and fails when it doesn't in time."""
+def wait_for(condition: Callable[[], object], seconds: float = 120.0, met: Callable[[], object] = str) -> None:
+    """Waits until a condition holds, and fails when it doesn't in time, with what was met instead."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"waited in vain {met()}"
         time.sleep(0.05)
 
 
