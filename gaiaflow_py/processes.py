@@ -10,6 +10,9 @@ from pathlib import Path
 
 POLL_S = 0.05
 
+INSISTENCE = ((3.0, signal.SIGINT), (5.0, signal.SIGTERM), (10.0, signal.SIGKILL))
+"""What tasks get that an interrupted run leaves running, and after how many seconds more."""
+
 
 def _table() -> dict[int, tuple[int, int]]:
     """Returns parent and session of every live process, by its id."""
@@ -25,7 +28,7 @@ def _table() -> dict[int, tuple[int, int]]:
 class AnsibleProcesses:
     """The processes of one ansible-playbook: its own session, and one session for each task that runs.
 
-    What a task has put into a session of its own, a service for instance, isn't among them.
+    What a task has put into a session of its own, a service for instance, isn't among them, nor is the caller.
 
     Args:
         pid: ansible-playbook's process id.
@@ -39,9 +42,20 @@ class AnsibleProcesses:
         """Asks ansible-playbook to end as by Ctrl-C: it passes that on to its tasks, and all tidy up."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGSTOP)
-            self._sessions |= {p for p, (parent, session) in _table().items() if parent == self.pid and session == p}
+            self.note_tasks()
             os.kill(self.pid, signal.SIGINT)
             os.kill(self.pid, signal.SIGCONT)
+
+    def note_tasks(self) -> None:
+        """Notes what tasks run now, to know their processes once ansible-playbook has left them."""
+        self._sessions |= {p for p, (parent, session) in _table().items() if parent == self.pid and session == p}
+
+    def end_tasks(self) -> None:
+        """Ends what is left of an interrupted run: Python loses an interrupt that comes while it imports something."""
+        for seconds, signum in INSISTENCE:
+            if self.wait(seconds):
+                return
+            self.send(signum)
 
     def wait(self, seconds: float) -> bool:
         """Waits until all have ended.
@@ -70,4 +84,5 @@ class AnsibleProcesses:
                 os.kill(pid, signum)
 
     def _alive(self) -> list[int]:
-        return [pid for pid, (_parent, session) in _table().items() if session in self._sessions]
+        me = os.getpid()
+        return [pid for pid, (_parent, session) in _table().items() if session in self._sessions and pid != me]
