@@ -16,8 +16,12 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from gaiaflow_py.paths import remove_tree
+
+if TYPE_CHECKING:
+    from gaiaflow_py.processes import AnsibleProcesses
 
 OPEN_FILES = 4096
 """How many files Ansible and the services may have open, where the system allows it."""
@@ -32,6 +36,7 @@ class _HangUp:
 
     def __init__(self) -> None:
         self.seen = False
+        self._processes: AnsibleProcesses | None = None
 
     def __call__(self, _signum: int, _frame: FrameType | None) -> None:
         if self.seen:
@@ -40,7 +45,16 @@ class _HangUp:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)  # writing to the terminal would fail
+        from gaiaflow_py.processes import AnsibleProcesses
+
+        self._processes = AnsibleProcesses(os.getpid())
+        self._processes.note_tasks()
         os.kill(os.getpid(), signal.SIGINT)
+
+    def end_tasks(self) -> None:
+        """Ends the tasks that the interrupt has not ended."""
+        if self._processes is not None:
+            self._processes.end_tasks()
 
 
 def main(argv: list[str]) -> None:
@@ -65,7 +79,7 @@ def main(argv: list[str]) -> None:
             ansible_playbook(["ansible-playbook", *arguments])
     finally:
         if hang_up.seen or os.getppid() != parent:
-            _remove(private)
+            _tidy_up(hang_up, private)
 
 
 def _be_usual() -> None:
@@ -82,11 +96,12 @@ def _be_usual() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
-def _remove(directory: Path) -> None:
-    """Removes the run's directory, and is not interrupted."""
+def _tidy_up(hang_up: _HangUp, private: Path) -> None:
+    """Ends what still runs and removes the run's directory, and is not interrupted."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
-    remove_tree(directory)
+    hang_up.end_tasks()
+    remove_tree(private)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gaiaflow_py.errors import InputError
 
-REMOVE_S = 60.0
+REMOVE_S = 20.0
 """How long to go on removing what is still being written to."""
 
 OF_HOME = '"$`\\#;%:{}'

@@ -11,11 +11,14 @@ import psutil
 
 POLL_S = 0.05
 
+INSISTENCE = ((3.0, signal.SIGINT), (5.0, signal.SIGTERM), (10.0, signal.SIGKILL))
+"""What tasks get that an interrupted run leaves running, and after how many seconds more."""
+
 
 class AnsibleProcesses:
     """The processes of one ansible-playbook: its own session, and one session for each task that runs.
 
-    What a task has put into a session of its own, a service for instance, isn't among them.
+    What a task has put into a session of its own, a service for instance, isn't among them, nor is the caller.
 
     Args:
         pid: ansible-playbook's process id.
@@ -30,9 +33,21 @@ class AnsibleProcesses:
         with contextlib.suppress(psutil.NoSuchProcess):
             playbook = psutil.Process(self.pid)
             playbook.suspend()  # or it would begin another task
-            self._sessions |= {child.pid for child in playbook.children() if _session(child.pid) == child.pid}
+            self.note_tasks()
             playbook.send_signal(signal.SIGINT)
             playbook.resume()
+
+    def note_tasks(self) -> None:
+        """Notes what tasks run now, to know their processes once ansible-playbook has left them."""
+        children = psutil.Process(self.pid).children()
+        self._sessions |= {child.pid for child in children if _session(child.pid) == child.pid}
+
+    def end_tasks(self) -> None:
+        """Ends what is left of an interrupted run: Python loses an interrupt that comes while it imports something."""
+        for seconds, signum in INSISTENCE:
+            if self.wait(seconds):
+                return
+            self.send(signum)
 
     def wait(self, seconds: float) -> bool:
         """Waits until all have ended.
@@ -62,7 +77,8 @@ class AnsibleProcesses:
 
     def _alive(self) -> list[psutil.Process]:
         mine = [process for process in psutil.process_iter(["status"]) if _session(process.pid) in self._sessions]
-        return [process for process in mine if process.info["status"] not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)]
+        ended = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        return [one for one in mine if one.info["status"] not in ended and one.pid != os.getpid()]
 
 
 def _session(pid: int) -> int:

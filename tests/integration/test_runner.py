@@ -324,6 +324,18 @@ def test_killing_the_wrapper_ends_the_run_and_the_next_one_works(content: Conten
     wait_for(lambda: content.leftovers() == [], met=lambda: sorted(content.temporary.rglob("*")))
 
 
+def test_a_task_that_misses_the_interrupt_of_a_killed_wrapper_ends_too(content: Content) -> None:
+    deaf = "ansible.builtin.shell: trap '' INT; exec sleep 4037"
+    content.playbook("mlops", f"- name: Work for long\n  {deaf}\n  changed_when: true")
+    with content.started("mlops", "--start") as run:
+        wait_for(lambda: is_running("sleep", "4037"))
+        run.kill()
+        content.playbook("mlops", OK)
+        done = content.run("mlops", "--start")
+    assert done.returncode == 0, done.stderr
+    assert not is_running("sleep", "4037")
+
+
 @pytest.mark.parametrize("delay_s", [0.05, 0.3, 0.6, 1.0])
 def test_killing_the_wrapper_early_does_no_harm(content: Content, delay_s: float) -> None:
     content.playbook("mlops", SLEEP.format(seconds=4036))
