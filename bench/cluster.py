@@ -88,7 +88,7 @@ def measure_start(bench: Bench) -> Row:
 
 
 def measure_nothing_to_do(bench: Bench) -> Row:
-    """A start with nothing to do, against Ansible doing nothing."""
+    """Measure a start with nothing to do, against Ansible doing nothing."""
     need_cluster(bench)
     samples = turns(IDLE_ROUNDS, lambda: idle_seconds(bench.native.setup("cluster", "--start", *OPTIONS)), bench.floor)
     return idle_row(18, "`cluster --start` on a running cluster", samples, 4)
@@ -142,7 +142,7 @@ def measure_changed_code(bench: Bench) -> Row:
 
 
 def measure_unchanged_image(bench: Bench) -> Row:
-    """An image that pods find as it is, against Ansible doing nothing."""
+    """Measure an image that pods find as it is, against Ansible doing nothing."""
     need_cluster(bench)
     bench.native.setup("cluster", "--build-only", *OPTIONS)
     samples = turns(

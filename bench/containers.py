@@ -41,7 +41,7 @@ NOTES = f"""\
 
 
 def docker(bench: Bench, *arguments: str) -> str:
-    """What `docker` prints."""
+    """Return what `docker` prints."""
     return run(["docker", *arguments], bench.environment).output
 
 
@@ -58,7 +58,7 @@ def need_plugins(bench: Bench) -> None:
 
 
 def need_project(bench: Bench) -> Path:
-    """A project from the template, with an engine that can build its image."""
+    """Return a project from the template, with an engine that can build its image."""
     need_plugins(bench)
     seconds([str(HOSTS / "build_service_images")], bench.environment)
     project = bench.root / TITLE
@@ -68,7 +68,7 @@ def need_project(bench: Bench) -> Path:
 
 
 def need_containers(bench: Bench) -> None:
-    """Makes the stack in containers, unless it is there; it runs afterwards."""
+    """Make the stack in containers, unless it is there; it runs afterwards."""
     project = need_project(bench)
     bench.containers.setup("mlops", "--start", "--runtime", "docker", "--project", str(project))
 
@@ -108,21 +108,21 @@ def measure_start(bench: Bench) -> Row:
 
 
 def measure_nothing_to_do(bench: Bench) -> Row:
-    """A start with nothing to do, against Ansible doing nothing."""
+    """Measure a start with nothing to do, against Ansible doing nothing."""
     need_containers(bench)
     samples = turns(IDLE_ROUNDS, lambda: idle_seconds(bench.containers.setup("mlops", "--start")), bench.floor)
     return idle_row(11, "a start with nothing to do, in containers", samples, 4)
 
 
 def image_sizes(bench: Bench) -> dict[str, int]:
-    """The bytes of each image that the stack runs from."""
+    """Return the bytes of each image that the stack runs from."""
     label = f"label=gaiaflow.directory={bench.containers.directory}"
     images = sorted({*docker(bench, "ps", "--all", "--filter", label, "--format", "{{.Image}}").split()})
     return {one: int(docker(bench, "image", "inspect", "--format", "{{.Size}}", one)) for one in images}
 
 
 def measure_sizes(bench: Bench) -> Row:
-    """The images' sizes, and Airflow's against its own environment."""
+    """Return the images' sizes, and Airflow's against its own environment."""
     need_containers(bench)
     sizes = image_sizes(bench)
     airflow = next(image for image in sizes if image.startswith("gaiaflow/airflow:"))
@@ -138,7 +138,7 @@ def measure_sizes(bench: Bench) -> Row:
 
 
 def remove_images(bench: Bench) -> None:
-    """Removes the project's images, those that a later build took the name from, too."""
+    """Remove the project's images, those that a later build took the name from, too."""
     label = f"label=org.opencontainers.image.title={TITLE}"
     if found := docker(bench, "image", "ls", "--all", "--quiet", "--filter", label).split():
         docker(bench, "image", "rm", "--force", *sorted({*found}))
@@ -160,7 +160,7 @@ def rebuild(bench: Bench, project: Path) -> float:
 
 
 def measure_image(bench: Bench) -> Row:
-    """The project's image after a change of its code, against its first build."""
+    """Measure the project's image after a change of its code, against its first build."""
     project = need_project(bench)
     bench.cleanup.callback(remove_images, bench)
     first = build(bench, project, "--docker-build")

@@ -60,19 +60,19 @@ NOTES = f"""\
 
 
 def ansible(host: Host, *arguments: str) -> list[str]:
-    """The command that runs a playbook on a host."""
+    """Return the command that runs a playbook on a host."""
     return [PLAYBOOK, "-i", str(host.inventory), *arguments]
 
 
 def make_host(bench: Bench, name: str, suite: str = SUITE, *, init: bool = True) -> Host:
-    """A new host, with systemd or without it, which is removed after the measurement."""
+    """Return a new host, with systemd or without it, which is removed after the measurement."""
     host = Host(bench.root / "hosts" / name, suite, init=init)
     bench.cleanup.callback(host.remove)
     return host
 
 
 def find_peer(bench: Bench) -> Path:
-    """The peer's role: the one that was given, or the pinned version, downloaded once."""
+    """Return the peer's role: the one that was given, or the pinned version, downloaded once."""
     if bench.peer_role:
         return bench.peer_role.resolve()
     roles = CACHE / f"roles-{PEER_VERSION}"
@@ -85,7 +85,7 @@ def find_peer(bench: Bench) -> Path:
 
 
 def write_peer_playbook(bench: Bench) -> Path:
-    """A playbook of the peer's role; it needs facts, and root."""
+    """Return a playbook of the peer's role; it needs facts, and root."""
     play = {"hosts": "all", "become": True, "gather_facts": True, "roles": [str(find_peer(bench))]}
     playbook = bench.root / "peer.yml"
     playbook.write_text(json.dumps([play]))
@@ -93,7 +93,7 @@ def write_peer_playbook(bench: Bench) -> Path:
 
 
 def measure_role(bench: Bench) -> Row:
-    """The role docker on a converged host, against the peer's."""
+    """Measure the role docker on a converged host, against the peer's."""
     peer_playbook = write_peer_playbook(bench)
     build_host_image(SUITE)
     host = make_host(bench, "one")
@@ -113,7 +113,7 @@ def measure_role(bench: Bench) -> Row:
 
 
 def measure_workstation(bench: Bench) -> Row:
-    """The whole workstation with nothing to do, against Ansible doing nothing."""
+    """Measure the whole workstation with nothing to do, against Ansible doing nothing."""
     bench.need_stack()
     bench.native.setup("workstation")
     samples = turns(IDLE_ROUNDS, lambda: idle_seconds(bench.native.setup("workstation")), bench.floor)
@@ -124,12 +124,12 @@ def measure_workstation(bench: Bench) -> Row:
 
 
 def onboard(inventory: Path) -> list[str]:
-    """The arguments that onboard the hosts of an inventory."""
+    """Return the arguments that onboard the hosts of an inventory."""
     return ["workstation", "-i", str(inventory), "--extra-vars", LIGHT]
 
 
 def make_clone_image(bench: Bench) -> None:
-    """The image of a host that was onboarded from nothing; it is removed after the measurement."""
+    """Make the image of a host that was onboarded from nothing; it is removed after the measurement."""
     build_host_image(SUITE)
     image = HOST_IMAGE.format(suite=CLONE)
     host = Host(bench.root / "hosts" / "first", SUITE, init=False)

@@ -63,7 +63,7 @@ class Sample:
         return statistics.median(self.values)
 
     def __str__(self) -> str:
-        """The median in seconds, and the fastest and the slowest round."""
+        """Return the median in seconds, and the fastest and the slowest round."""
         return f"{self.median:.2f} s ({min(self.values):.2f} to {max(self.values):.2f})"
 
 
@@ -79,7 +79,7 @@ def turns(rounds: int, ours: Callable[[], float], other: Callable[[], float]) ->
 
 
 def ratio_row(number: int, what: str, samples: tuple[Sample, Sample], peer: str, target: float) -> Row:
-    """A line for a ratio of times that must not exceed its target."""
+    """Return a line for a ratio of times that must not exceed its target."""
     ours, other = samples
     ratio = ours.median / other.median
     limit = f"at most {target} times"
@@ -87,7 +87,7 @@ def ratio_row(number: int, what: str, samples: tuple[Sample, Sample], peer: str,
 
 
 def idle_row(number: int, what: str, samples: tuple[Sample, Sample], limit: int) -> Row:
-    """A line for a run with nothing to do, which must stay under some seconds; the floor is Ansible itself."""
+    """Measure a line for a run with nothing to do, which must stay under some seconds; the floor is Ansible itself."""
     ours, floor = samples
     ratio, target = f"{ours.median / floor.median:.2f}", f"under {limit} s"
     return Row(number, what, str(ours), f"{FLOOR}: {floor}", ratio, target, yes_no(ours.median < limit))
@@ -105,7 +105,7 @@ class Run:
 
 
 def run(command: list[str], environment: dict[str, str]) -> Run:
-    """Runs a program to its end; BenchError with the end of its output when it fails."""
+    """Run a program to its end; BenchError with the end of its output when it fails."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         begun = time.perf_counter()
         code = subprocess.run(
@@ -121,7 +121,7 @@ def run(command: list[str], environment: dict[str, str]) -> Run:
 
 
 def read_again(file: IO[bytes]) -> str:
-    """What was written into a file, from its beginning."""
+    """Return what was written into a file, from its beginning."""
     file.seek(0)
     return file.read().decode(errors="replace").strip()
 
@@ -160,7 +160,7 @@ class Bench:
         self.native, self.containers = Instance(self, "bench"), Instance(self, "bench-containers")
 
     def setup(self, *arguments: str, **variables: str) -> Run:
-        """Runs gaiaflow-setup."""
+        """Run gaiaflow-setup."""
         return run([LAUNCHER, *arguments], {**self.environment, **variables})
 
     def floor(self) -> float:
@@ -170,7 +170,7 @@ class Bench:
         return seconds([PLAYBOOK, "-i", str(CHECKOUT / "inventory/local.yml"), str(playbook)], self.environment)
 
     def need_stack(self) -> None:
-        """Makes the native stack and its project, with a warm cache, unless they are there; it runs afterwards."""
+        """Make the native stack and its project, with a warm cache, unless they are there; it runs afterwards."""
         if not (self.native.directory / "config" / "services.json").exists():
             self.native.setup("workstation", "--project", str(self.project), UV_CACHE_DIR=str(CACHE / "uv"))
 
@@ -183,7 +183,7 @@ class Instance:
         self.directory = bench.home / "instances" / name
 
     def setup(self, *arguments: str, **variables: str) -> Run:
-        """Runs gaiaflow-setup on it."""
+        """Run gaiaflow-setup on it."""
         return self.bench.setup(*arguments, "--instance", self.name, **variables)
 
     def read(self, name: str) -> Any:

@@ -137,7 +137,7 @@ print(json.dumps([(seconds("-m", "{package}.runner"), seconds("-c", own)) for _ 
 
 
 def measure_runner(bench: Bench) -> Row:
-    """What the runner adds to the start of a container's process."""
+    """Return what the runner adds to the start of a container's process."""
     need_cluster(bench)
     (image,) = kept(bench)["images"]
     package = next((bench.project / "src").glob("*/starter.py")).parent.name

@@ -22,7 +22,7 @@ HEALTH_SECONDS = 180
 
 
 def family(parent: psutil.Process) -> set[psutil.Process]:
-    """The process, all that came from it, and what is left of the session that it leads."""
+    """Return the process, all that came from it, and what is left of the session that it leads."""
     found = {parent} if parent.is_running() else set()
     with contextlib.suppress(psutil.Error):
         found |= set(parent.children(recursive=True))
@@ -49,7 +49,7 @@ class Program:
         self.known: set[psutil.Process] = {self.process}
 
     def record(self) -> set[psutil.Process]:
-        """Notes which processes belong to it now: a parent that ends leaves its children to nobody."""
+        """Note which processes belong to it now: a parent that ends leaves its children to nobody."""
         current = family(self.process)
         self.known |= current
         return current
@@ -60,7 +60,7 @@ class Program:
             raise BenchError(f"{self.name} ended by itself: {self.log.read_text(errors='replace')[-600:]}")
 
     def end(self) -> None:
-        """Kills it and all that is known to have come from it; psutil tells a process from a later one of its id."""
+        """Kill it and all that is known to have come from it; psutil tells a process from a later one of its id."""
         for _ in range(5):
             self.record()
             alive = [one for one in self.known if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
@@ -74,7 +74,7 @@ class Program:
 
 
 def wait_for_health(program: Program, url: str, parts: tuple[str, ...] = ()) -> None:
-    """Returns when the program answers and each named part of its JSON is healthy."""
+    """Return when the program answers and each named part of its JSON is healthy."""
     deadline = time.monotonic() + HEALTH_SECONDS
     while time.monotonic() < deadline:
         program.check()
@@ -94,7 +94,7 @@ def is_healthy(url: str, parts: tuple[str, ...]) -> bool:
 
 
 def free_port(first: int) -> int:
-    """The first port from there on that nobody listens on, on any address."""
+    """Return the first port from there on that nobody listens on, on any address."""
     for port in itertools.count(first):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -127,7 +127,7 @@ class Airflow:
         self.token = self.call("POST", "/auth/token", login)["access_token"]
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        """What it answers to one request."""
+        """Return what it answers to one request."""
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"}
         content = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}", content, headers, method=method)
@@ -135,7 +135,7 @@ class Airflow:
             return json.load(answer)
 
     def unpause(self, dag: str) -> None:
-        """Has a DAG run when it is asked to, as soon as Airflow has read its file."""
+        """Have a DAG run when it is asked to, as soon as Airflow has read its file."""
         deadline = time.monotonic() + HEALTH_SECONDS
         while not any(one["dag_id"] == dag for one in self.call("GET", "/api/v2/dags?limit=100")["dags"]):
             if time.monotonic() > deadline:

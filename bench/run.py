@@ -68,7 +68,7 @@ MEASUREMENTS: dict[int, Callable[[Bench], Row]] = {
 
 
 def table(rows: list[Row]) -> str:
-    """The results as Markdown."""
+    """Return the results as Markdown."""
     lines = ["| | What | Ours | Against | Ratio | Target | Met |", "|---|---|---|---|---|---|---|"]
     for row in sorted(rows, key=lambda one: one.number):
         cells = (str(row.number), row.what, row.ours, row.against, row.ratio, row.target, row.met)
@@ -77,7 +77,7 @@ def table(rows: list[Row]) -> str:
 
 
 def report(rows: list[Row], minutes: float) -> str:
-    """The whole of RESULTS.md."""
+    """Return the whole of RESULTS.md."""
     gigabytes = psutil.virtual_memory().total / 2**30
     today = datetime.datetime.now(datetime.UTC).date()
     cores, kernel, python = os.cpu_count(), platform.release(), platform.python_version()
@@ -107,7 +107,7 @@ def measured(number: int, bench: Bench) -> Row | None:
 
 
 def measure_all(numbers: set[int], peer_role: Path | None) -> list[Row]:
-    """The wanted measurements that could be taken; whatever happens, nothing is left running."""
+    """Return the wanted measurements that could be taken; whatever happens, nothing is left running."""
     with tempfile.TemporaryDirectory(prefix="gaiaflow-bench-") as directory:
         bench = Bench(Path(directory), peer_role)
         try:
@@ -119,7 +119,7 @@ def measure_all(numbers: set[int], peer_role: Path | None) -> list[Row]:
 
 
 def wanted_numbers(text: str) -> set[int]:
-    """The numbers of a list such as `1,12`."""
+    """Return the numbers of a list such as `1,12`."""
     numbers = {int(one) for one in text.split(",")}
     if unknown := numbers - set(MEASUREMENTS):
         raise argparse.ArgumentTypeError(f"no measurement {sorted(unknown)}; there are {sorted(MEASUREMENTS)}")

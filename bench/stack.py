@@ -69,12 +69,12 @@ NOTES = f"""\
 
 
 def stack_program(bench: Bench, environment: str, name: str) -> str:
-    """A program of one of the stack's environments."""
+    """Return a program of one of the stack's environments."""
     return f"{bench.native.read('config/services.json')['environments'][environment]}/bin/{name}"
 
 
 def peer_environment(bench: Bench, directory: Path, command: str) -> dict[str, str]:
-    """What a peer inherits: nothing of ours, and a home of its own."""
+    """Return what a peer inherits: nothing of ours, and a home of its own."""
     home = {"HOME": str(directory), "AIRFLOW_HOME": str(bench.root / "airflow" / "airflow")}
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
     search = {"PATH": f"{Path(command).parent}:{bench.environment['PATH']}"}
@@ -83,7 +83,7 @@ def peer_environment(bench: Bench, directory: Path, command: str) -> dict[str, s
 
 @contextlib.contextmanager
 def running(bench: Bench, name: str, command: list[str], **variables: str) -> Iterator[Program]:
-    """A peer while the block runs."""
+    """Yield a peer while the block runs."""
     directory = bench.root / name
     peer = Program(command, {**peer_environment(bench, directory, command[0]), **variables}, directory)
     try:
@@ -106,14 +106,14 @@ def standalone(bench: Bench) -> Iterator[tuple[Program, str]]:
 
 
 def age_heartbeats(database: Path) -> None:
-    """Makes the killed components of the round before look dead at once, and not after half a minute."""
+    """Make the killed components of the round before look dead at once, and not after half a minute."""
     if database.exists():
         with contextlib.closing(sqlite3.connect(database, timeout=10)) as connection, connection:
             connection.execute("UPDATE job SET state = 'failed', latest_heartbeat = '2000-01-01 00:00:00.000000'")
 
 
 def install_peer(environment: dict[str, str]) -> str:
-    """The peer's program, in an environment that is made once."""
+    """Return the peer's program, in an environment that is made once."""
     directory = CACHE / PEER.replace("==", "-")
     complete = directory / "complete"
     if not complete.exists():
@@ -164,7 +164,7 @@ def measure_start(bench: Bench) -> Row:
 
 
 def measure_nothing_to_do(bench: Bench) -> Row:
-    """A start with nothing to do, against Ansible doing nothing."""
+    """Measure a start with nothing to do, against Ansible doing nothing."""
     bench.need_stack()
     bench.native.setup("mlops", "--start")
     samples = turns(IDLE_ROUNDS, lambda: idle_seconds(bench.native.setup("mlops", "--start")), bench.floor)
@@ -191,7 +191,7 @@ def install_locks(bench: Bench) -> float:
 
 
 def measure_first_start(bench: Bench) -> Row:
-    """The first start from nothing, against the downloads and installations alone."""
+    """Measure the first start from nothing, against the downloads and installations alone."""
     floor = install_locks(bench)
     ours = bench.native.setup("workstation", "--project", str(bench.project)).seconds
     against = f"`uv pip install` of the same lock files: {floor:.1f} s"
@@ -233,7 +233,7 @@ def measure_memory(bench: Bench) -> Row:
 
 
 def dag_files(bench: Bench) -> tuple[Path, Path]:
-    """The same DAG twice, with our tasks and with Airflow's operators; both use the generated project's code."""
+    """Measure one DAG with our tasks and with Airflow's operators; both use the generated project's code."""
     dags = next((bench.project / "dags").glob("*_dags"))
     package = dags.name.removesuffix("_dags")
     head = f"import sys\nsys.path.append({str(dags.parent)!r})\nfrom airflow.sdk import DAG\n"
@@ -250,7 +250,7 @@ def dag_files(bench: Bench) -> tuple[Path, Path]:
 
 
 def measure_parse(bench: Bench) -> Row:
-    """A DAG file of task_factory tasks, against the same with PythonOperators."""
+    """Measure a DAG file of task_factory tasks, against the same with PythonOperators."""
     bench.need_stack()
     bench.native.setup("mlops", "--stop")
     factory, plain = dag_files(bench)
@@ -265,7 +265,7 @@ def measure_parse(bench: Bench) -> Row:
 
 
 def measure_clone(bench: Bench) -> Row:
-    """A clone's first command, against installing its lock file by hand."""
+    """Measure a clone's first command, against installing its lock file by hand."""
 
     def ours() -> float:
         clone = bench.root / "clone"
@@ -321,7 +321,7 @@ def processor_seconds(bench: Bench, service: str) -> float:
 
 
 def idle_share(bench: Bench) -> float:
-    """The part of a core, in percent, that the scheduler uses while nothing is to be done."""
+    """Return the part of a core, in percent, that the scheduler uses while nothing is to be done."""
     before, begun = processor_seconds(bench, "airflow-scheduler"), time.perf_counter()
     time.sleep(REST_SECONDS)
     used = processor_seconds(bench, "airflow-scheduler") - before
@@ -337,7 +337,7 @@ with DAG("bench_two_tasks", schedule=None):
 
 
 def two_task_seconds(bench: Bench) -> float:
-    """The median time of a DAG of two tasks, from the request for a run until its end."""
+    """Return the median time of a DAG of two tasks, from the request for a run until its end."""
     file = next((bench.project / "dags").glob("*_dags")) / "bench_two_tasks.py"
     file.write_text(TWO_TASKS)
     try:
@@ -349,7 +349,7 @@ def two_task_seconds(bench: Bench) -> float:
 
 
 def measure_scheduler(bench: Bench) -> Row:
-    """The scheduler at rest, and a short DAG; less of the one is more of the other."""
+    """Measure the scheduler at rest, and a short DAG; less of the one is more of the other."""
     bench.need_stack()
     bench.native.setup("mlops", "--start")
     time.sleep(SETTLING_SECONDS)

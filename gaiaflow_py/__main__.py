@@ -6,7 +6,7 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Runs the command that the process was started with, and exits."""
+    """Run the command that the process was started with, and exits."""
     try:
         if _is_changed_from_outside():
             _start_again()
@@ -40,7 +40,7 @@ def _start_again() -> NoReturn:
 
 
 def _have_streams() -> None:
-    """Puts nothing in the place of standard streams that were closed, as some schedulers do."""
+    """Put nothing in the place of standard streams that were closed, as some schedulers do."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)

@@ -52,13 +52,13 @@ class _HangUp:
         os.kill(os.getpid(), signal.SIGINT)
 
     def end_tasks(self) -> None:
-        """Ends the tasks that the interrupt has not ended."""
+        """End the tasks that the interrupt has not ended."""
         if self._processes is not None:
             self._processes.end_tasks()
 
 
 def main(argv: list[str]) -> None:
-    """Runs ansible-playbook in this process.
+    """Run ansible-playbook in this process.
 
     Args:
         argv: The arguments, as in the module's usage.
@@ -83,7 +83,7 @@ def main(argv: list[str]) -> None:
 
 
 def _be_usual() -> None:
-    """Takes back what a shell or a scheduler may have handed down that would change what Ansible does.
+    """Take back what a shell or a scheduler may have handed down that would change what Ansible does.
 
     A user whose files nobody else may read keeps that; what the product needs read by others, it says itself.
     """
@@ -97,7 +97,7 @@ def _be_usual() -> None:
 
 
 def _tidy_up(hang_up: _HangUp, private: Path) -> None:
-    """Ends what still runs and removes the run's directory, and is not interrupted."""
+    """End what still runs and remove the run's directory, and is not interrupted."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     hang_up.end_tasks()

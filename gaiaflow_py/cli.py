@@ -29,7 +29,7 @@ def cli() -> None:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs one command.
+    """Run one command.
 
     Args:
         argv: The arguments, without the program's name.

@@ -18,7 +18,7 @@ DIRECTORY_LABEL, PROGRAM_LABEL = "gaiaflow.directory", "gaiaflow.program"
 
 
 def containers(instance: Instance, service: str) -> dict[str, Any]:
-    """Returns the containers of a service's programs.
+    """Return the containers of a service's programs.
 
     Args:
         instance: The instance.
@@ -49,7 +49,7 @@ def containers(instance: Instance, service: str) -> dict[str, Any]:
 
 
 def tail(found: Mapping[str, Any], number: int) -> list[Line]:
-    """Returns the last lines of some containers, in the order of their times.
+    """Return the last lines of some containers, in the order of their times.
 
     Args:
         found: The container of each program.
@@ -64,7 +64,7 @@ def tail(found: Mapping[str, Any], number: int) -> list[Line]:
 
 
 def follow(found: Mapping[str, Any]) -> Iterator[Line]:
-    """Yields lines as they are added, until all containers have ended.
+    """Yield lines as they are added, until all containers have ended.
 
     Args:
         found: The container of each program.

@@ -74,7 +74,7 @@ OF_RUNNER = (
 
 
 def patterns() -> Iterator[str]:
-    """Yields the names and patterns one by one."""
+    """Yield the names and patterns one by one."""
     for listed in PASSED_ON:
         for pattern in listed.split(", "):
             yield pattern
@@ -83,7 +83,7 @@ def patterns() -> Iterator[str]:
 
 
 def passed_on(given: Mapping[str, str]) -> dict[str, str]:
-    """Returns what Ansible sees of an environment.
+    """Return what Ansible sees of an environment.
 
     Args:
         given: The user's environment.
@@ -107,7 +107,7 @@ def _refuse_other_encodings(name: str, value: str) -> None:
 
 
 def _own_values(given: Mapping[str, str]) -> dict[str, str]:
-    """What Ansible must be told truly, whatever the environment says."""
+    """Return what Ansible must be told truly, whatever the environment says."""
     values = {"HOME": str(home_directory(given))}
     if given.get("TMPDIR"):
         values["TMPDIR"] = tempfile.gettempdir()  # an absolute one, that is there
@@ -148,7 +148,7 @@ def _directory_of_libpython(given: Mapping[str, str]) -> str | None:
 
 
 def for_ansible(given: Mapping[str, str], private: Path) -> dict[str, str]:
-    """Returns the environment of ansible-playbook, but for what a run adds.
+    """Return the environment of ansible-playbook, but for what a run adds.
 
     Args:
         given: The user's environment.
@@ -172,7 +172,7 @@ def for_ansible(given: Mapping[str, str], private: Path) -> dict[str, str]:
 
 
 def hand_over(given: Mapping[str, str]) -> str:
-    """Returns a whole environment as JSON, for the services: they see what the user's shell has.
+    """Return a whole environment as JSON, for the services: they see what the user's shell has.
 
     Bytes that aren't UTF-8 are there as Python decodes them (surrogateescape), so `os.fsencode` gives them back.
 

@@ -129,7 +129,7 @@ class RunResult:
         return int(self.status == "failed" or any(finding["state"] in BAD for finding in self.findings))
 
     def total(self) -> Counts:
-        """Returns the sum over all hosts; a run that couldn't begin counts as one failure."""
+        """Return the sum over all hosts; a run that couldn't begin counts as one failure."""
         total = Counts()
         for counts in self.hosts.values():
             for name, value in vars(counts).items():
@@ -139,7 +139,7 @@ class RunResult:
         return total
 
     def refuse_deferred(self) -> None:
-        """Turns what is left for later into failures."""
+        """Turn what is left for later into failures."""
         self.failures += [Failure(one.component, one.host, one.reason, one.finish) for one in self.deferred]
         if self.failures and self.status == "ok":
             self.status = "failed"
@@ -160,7 +160,7 @@ class Collector:
         self._told: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in TOLD}
 
     def handle(self, event: Event) -> None:
-        """Takes one event.
+        """Take one event.
 
         Args:
             event: An event of ansible-runner's.
@@ -180,7 +180,7 @@ class Collector:
             self._messages.append(str(event["stdout"]))
 
     def finish(self, returncode: int) -> RunResult:
-        """Returns the result of a run that has ended by itself.
+        """Return the result of a run that has ended by itself.
 
         Args:
             returncode: What ansible-playbook returned, or KILLED.
@@ -260,7 +260,7 @@ class Collector:
 
 
 def _placed(by_host: Mapping[str, list[dict[str, Any]]], *, several: bool) -> list[dict[str, Any]]:
-    """What hosts told, host by host; each with its host's name where there are several."""
+    """Return what hosts told, host by host; each with its host's name where there are several."""
     return [({"host": host} if several else {}) | one for host, told in sorted(by_host.items()) for one in told]
 
 
@@ -269,7 +269,7 @@ def _key(data: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _deferred(res: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yields what a module leaves for later, or a debug task that shows a role's ROLE_deferred."""
+    """Yield what a module leaves for later, or a debug task that shows a role's ROLE_deferred."""
     return _told(res, "deferred")
 
 
@@ -294,7 +294,7 @@ def _failed_item(res: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _message(res: Mapping[str, Any]) -> tuple[str, str]:
-    """Returns the message and the hint. Ansible's `fail` can't give a hint but in a list, after the message."""
+    """Return the message and the hint. Ansible's `fail` can't give a hint but in a list, after the message."""
     lines = res.get("msg") or res.get("censored") or "failed without a message"
     first, *more = map(str, lines) if isinstance(lines, list) else [str(lines)]
     message = first.strip()
@@ -309,6 +309,6 @@ def _details(res: Mapping[str, Any]) -> str:
 
 
 def _diff_text(stdout: str) -> str:
-    """The difference alone, without the task's banner and a terminal's line ends."""
+    """Return the difference alone, without the task's banner and a terminal's line ends."""
     lines = stdout.replace("\r\n", "\n").strip().splitlines()
     return "\n".join(line for line in lines if not line.startswith("TASK [")).strip()

@@ -16,7 +16,7 @@ class _Text(str):
 
 
 def document(request: Request) -> str:
-    """Returns the variables of a run as YAML.
+    """Return the variables of a run as YAML.
 
     What the command's own options say is text, whatever it looks like. What the user gives with `-e` is Ansible's own:
     templates work there, as they do with ansible-playbook.
@@ -42,7 +42,7 @@ def _as_text(value: Any) -> Any:
 
 
 def _yaml(value: Any) -> str:
-    """Returns a value in YAML's flow style, in ASCII, as no character means anything else there."""
+    """Return a value in YAML's flow style, in ASCII, as no character means anything else there."""
     if isinstance(value, str):
         escaped = value.encode("unicode_escape").decode().replace('"', '\\"')
         # The tag makes Ansible read 0123 and yes as plain scalars, quotes or not, so it is only where it is needed.

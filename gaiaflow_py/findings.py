@@ -15,7 +15,7 @@ SHOWN = ("wrong", "fixed")
 
 
 def document(result: RunResult) -> None:
-    """Prints the findings as a JSON document.
+    """Print the findings as a JSON document.
 
     Args:
         result: The doctor's run.
@@ -25,7 +25,7 @@ def document(result: RunResult) -> None:
 
 
 def show(result: RunResult) -> None:
-    """Prints a table of what is wrong or was repaired, and sums up the rest.
+    """Print a table of what is wrong or was repaired, and sum up the rest.
 
     Args:
         result: The doctor's run.
@@ -40,7 +40,7 @@ def show(result: RunResult) -> None:
 
 
 def show_all(result: RunResult) -> None:
-    """Prints a table of all findings, whatever their state, and sums them up.
+    """Print a table of all findings, whatever their state, and sum them up.
 
     Args:
         result: The run.

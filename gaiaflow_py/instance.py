@@ -34,7 +34,7 @@ class Instance:
     urls: Mapping[str, str]
 
     def credentials(self) -> dict[str, Any]:
-        """Returns user names, passwords and tokens for each service, without the services' internal ones.
+        """Return user names, passwords and tokens for each service, without the services' internal ones.
 
         Raises:
             GaiaflowError: The file can't be read.
@@ -48,7 +48,7 @@ class Instance:
         return {service: values for service, values in kept.items() if service != "internal"}
 
     def logs(self, service: str) -> dict[str, Path]:
-        """Returns the log files of a service's programs.
+        """Return the log files of a service's programs.
 
         Args:
             service: A service (`airflow`) or one of its programs (`airflow-scheduler`).
@@ -66,7 +66,7 @@ class Instance:
         return found
 
     def url(self, service: str) -> str:
-        """Returns where a service answers.
+        """Return where a service answers.
 
         Args:
             service: The service's name.
@@ -82,7 +82,7 @@ class Instance:
 
 
 def find(name: str) -> Instance | None:
-    """Returns an instance by its name, or None if there is none.
+    """Return an instance by its name, or None if there is none.
 
     Args:
         name: The name.
@@ -94,7 +94,7 @@ def find(name: str) -> Instance | None:
 
 
 def load(name: str) -> Instance:
-    """Returns an instance by its name.
+    """Return an instance by its name.
 
     Args:
         name: The name.
@@ -126,7 +126,7 @@ def load(name: str) -> Instance:
 
 
 def names() -> list[str]:
-    """Returns the names of all instances on this machine."""
+    """Return the names of all instances on this machine."""
     records = ("*/instance.json", "*/config/copies/instance.json")
     found = {file.relative_to(instances_dir()).parts[0] for one in records for file in instances_dir().glob(one)}
     return sorted(found)

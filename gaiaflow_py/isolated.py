@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def find_package() -> None:
-    """Puts this package's directory on the module path, if it isn't there: after Python's own, before all others."""
+    """Put this package's directory on the module path, if it isn't there: after Python's own, before all others."""
     directory = str(Path(__file__).resolve().parents[1])
     if directory not in sys.path:
         others = [number for number, path in enumerate(sys.path) if path.endswith("-packages")]

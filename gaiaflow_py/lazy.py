@@ -49,11 +49,11 @@ class LazyGroup(click.Group):
         self.offered = offered
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the commands' names in the order of the help."""
+        """Return the commands' names in the order of the help."""
         return list(self.offered)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
-        """Imports a command.
+        """Import a command.
 
         Args:
             ctx: Click's context.
@@ -81,6 +81,6 @@ class LazyGroup(click.Group):
         return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the list of commands."""
+        """Write the list of commands."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name]) for name in self.offered])

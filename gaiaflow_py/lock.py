@@ -22,7 +22,7 @@ POLL_S = 0.1
 
 
 def run_lock(instance: str) -> Path:
-    """Returns the file that a run's Ansible process holds as long as it lives.
+    """Return the file that a run's Ansible process holds as long as it lives.
 
     Args:
         instance: The instance's name.
@@ -32,7 +32,7 @@ def run_lock(instance: str) -> Path:
 
 @contextlib.contextmanager
 def held(instances: Sequence[str], command: str, say: Callable[[str], None], *, remove: bool = False) -> Iterator[None]:
-    """Holds the locks of some instances.
+    """Hold the locks of some instances.
 
     Args:
         instances: The instances' names; none is allowed.

@@ -30,7 +30,7 @@ class Place(NamedTuple):
 
 
 def ends(files: Mapping[str, Path]) -> dict[str, Place]:
-    """Returns where some programs' logs end now.
+    """Return where some programs' logs end now.
 
     Args:
         files: The log file of each program.
@@ -39,7 +39,7 @@ def ends(files: Mapping[str, Path]) -> dict[str, Place]:
 
 
 def tail(files: Mapping[str, Path], number: int, places: Mapping[str, Place]) -> list[Line]:
-    """Returns the last lines of some programs' logs, in the order of the times in them.
+    """Return the last lines of some programs' logs, in the order of the times in them.
 
     Args:
         files: The log file of each program.
@@ -52,7 +52,7 @@ def tail(files: Mapping[str, Path], number: int, places: Mapping[str, Place]) ->
 
 
 def follow(files: Mapping[str, Path], places: Mapping[str, Place]) -> Iterator[Line]:
-    """Yields lines as they are added, without an end, through rotation and truncation.
+    """Yield lines as they are added, without an end, through rotation and truncation.
 
     Args:
         files: The log file of each program.
@@ -67,7 +67,7 @@ def follow(files: Mapping[str, Path], places: Mapping[str, Place]) -> Iterator[L
 
 
 def _timed(program: str, path: Path, number: int, end: int) -> Iterator[tuple[str, Line]]:
-    """A line without a time belongs to the one before it."""
+    """Yield each line with its time; one without belongs to the one before it."""
     moment = ""
     for text in _last(path, number, end):
         found = TIME.search(text, 0, 80)
@@ -94,7 +94,7 @@ def _end(path: Path) -> Place:
 
 
 def _added(path: Path, place: Place) -> tuple[Place, list[str]]:
-    """Returns the new place and the whole lines between the old place and that."""
+    """Return the new place and the whole lines between the old place and that."""
     try:
         with path.open("rb") as file:
             inode, size = _end(path)

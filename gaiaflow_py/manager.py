@@ -45,7 +45,7 @@ class MlopsManager:
         self._options = RunOptions(progress=progress)
 
     def start(self, *, delete_volumes: bool = False) -> RunResult:
-        """Starts the services and returns when they answer.
+        """Start the services and return when they answer.
 
         Args:
             delete_volumes: Delete their data first. Nobody is asked.
@@ -57,7 +57,7 @@ class MlopsManager:
         return self._change("start", delete_volumes)
 
     def stop(self, *, delete_volumes: bool = False) -> RunResult:
-        """Stops the services.
+        """Stop the services.
 
         Args:
             delete_volumes: Delete their data, too. Nobody is asked.
@@ -69,7 +69,7 @@ class MlopsManager:
         return self._change("stop", delete_volumes)
 
     def restart(self, *, delete_volumes: bool = False) -> RunResult:
-        """Stops the services and starts them again.
+        """Stop the services and start them again.
 
         Args:
             delete_volumes: Delete their data in between. Nobody is asked.
@@ -81,7 +81,7 @@ class MlopsManager:
         return self._change("restart", delete_volumes)
 
     def build_image(self, *, always: bool = False, cache: bool = True) -> str:
-        """Builds the project's image, if what goes into it has changed, and returns its name.
+        """Build the project's image, if what goes into it has changed, and return its name.
 
         Args:
             always: Build it though nothing has changed.
@@ -96,7 +96,7 @@ class MlopsManager:
         return perform(build_image(self._stack.project, self._options, always=always, cache=cache)).image
 
     def status(self) -> list[dict[str, Any]]:
-        """Returns the services' states: name, state, health, url, uptime_s (seconds) and memory_bytes.
+        """Return the services' states: name, state, health, url, uptime_s (seconds) and memory_bytes.
 
         Raises:
             GaiaflowError: They can't be found out.
@@ -104,7 +104,7 @@ class MlopsManager:
         return services.states(self.instance)
 
     def credentials(self) -> dict[str, Any]:
-        """Returns user names, passwords and tokens for each service.
+        """Return user names, passwords and tokens for each service.
 
         Raises:
             InputError: There is no such instance yet.
@@ -112,7 +112,7 @@ class MlopsManager:
         return instances.load(self.instance).credentials()
 
     def urls(self) -> dict[str, str]:
-        """Returns where the services answer.
+        """Return where the services answer.
 
         Raises:
             InputError: There is no such instance yet.
@@ -120,7 +120,7 @@ class MlopsManager:
         return dict(instances.load(self.instance).urls)
 
     def logs(self, service: str) -> dict[str, Path]:
-        """Returns the log files of a service's programs.
+        """Return the log files of a service's programs.
 
         Args:
             service: The service's name.
@@ -132,7 +132,7 @@ class MlopsManager:
 
     @classmethod
     def main(cls, argv: Sequence[str] | None = None, *, project: str | Path) -> NoReturn:
-        """Does what `gaiaflow-setup mlops` does, for one project, and exits with its exit code.
+        """Do what `gaiaflow-setup mlops` does, for one project, and exit with its exit code.
 
         Args:
             argv: The options; the process's own when None.

@@ -36,7 +36,7 @@ class InstanceName(click.ParamType[str]):
     name = "name"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Returns the value, if it is a valid name."""
+        """Return the value, if it is a valid name."""
         if not INSTANCE.fullmatch(value):
             rule = "up to 31 lower-case letters, digits and hyphens, not beginning with a hyphen"
             self.fail(f"'{value}' is not an instance's name ({rule}).", param, ctx)
@@ -57,7 +57,7 @@ class ExtraVariable(click.ParamType[str | dict[str, Any]]):
     name = "key=value"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str | dict[str, Any]:
-        """Returns the variables, or the file's name with its `@`."""
+        """Return the variables, or the file's name with its `@`."""
         if value.startswith("@"):
             return value
         if value.startswith("{"):
@@ -97,7 +97,7 @@ def arguments_of(role: str, entry_point: str = "main") -> dict[str, Any]:
 
 
 def command(name: str, *examples: str) -> Callable[[Command], click.Command]:
-    """Returns what makes a function a command.
+    """Return what makes a function a command.
 
     Args:
         name: The command's name.
@@ -107,7 +107,7 @@ def command(name: str, *examples: str) -> Callable[[Command], click.Command]:
 
 
 def example_text(*examples: str) -> str:
-    """Returns examples as click shows them: each on a line of its own.
+    """Return examples as click shows them: each on a line of its own.
 
     Args:
         examples: Command lines, without the program's name.
@@ -116,25 +116,25 @@ def example_text(*examples: str) -> str:
 
 
 def json_option(function: Command) -> Command:
-    """Adds `--json`."""
+    """Add `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")(function)
 
 
 def instance_option(function: Command) -> Command:
-    """Adds `--instance`."""
+    """Add `--instance`."""
     return click.option("--instance", type=InstanceName(), help="Which instance of the stack.  [default: default]")(
         function
     )
 
 
 def jupyter_port_option(function: Command) -> Command:
-    """Adds `-j`."""
+    """Add `-j`."""
     help_text = "JupyterLab's port.  [default: 8895, or a free one for a second instance]"
     return click.option("-j", "--jupyter-port", type=click.IntRange(1, 65535), metavar="PORT", help=help_text)(function)
 
 
 def project_option(help_text: str) -> Decorator:
-    """Returns what adds `--project`.
+    """Return what adds `--project`.
 
     Args:
         help_text: What the command does with the project.
@@ -143,7 +143,7 @@ def project_option(help_text: str) -> Decorator:
 
 
 def bundle_option(function: Command) -> Command:
-    """Adds `--bundle`."""
+    """Add `--bundle`."""
     return click.option(
         "--bundle",
         type=click.Path(exists=True, dir_okay=False),
@@ -195,12 +195,12 @@ def the_one(wanted: Sequence[str], offered: Sequence[str]) -> str:
 
 
 def yes_option(function: Command) -> Command:
-    """Adds `--yes`."""
+    """Add `--yes`."""
     return click.option("--yes", "-y", is_flag=True, help="Don't ask before data is deleted.")(function)
 
 
 def run_options(*, short_verbose: bool = True, dry_run: bool = False) -> Decorator:
-    """Returns what adds the options of every command that runs a playbook, and hands them over as `options`.
+    """Return what adds the options of every command that runs a playbook, and hand them over as `options`.
 
     Args:
         short_verbose: Whether `-v` means `--verbose`.
@@ -258,7 +258,7 @@ def run_options(*, short_verbose: bool = True, dry_run: bool = False) -> Decorat
 
 
 def _ask_password() -> str:
-    """Asks at the terminal; without one, the password is read from standard input."""
+    """Ask at the terminal; without one, the password is read from standard input."""
     import getpass
     import sys
 
@@ -270,7 +270,7 @@ def _ask_password() -> str:
 
 
 def _inventory(given: str | None) -> str | None:
-    """A list of hosts (with a comma) stays as it is."""
+    """Return the inventory's absolute path; a list of hosts (with a comma) stays as it is."""
     return given if given is None or "," in given else str(absolute(given))
 
 

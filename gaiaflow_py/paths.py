@@ -21,14 +21,14 @@ OF_PROJECT = "$:"
 
 
 def content_root() -> Path:
-    """Returns the directory that holds playbooks, roles, inventory and template."""
+    """Return the directory that holds playbooks, roles, inventory and template."""
     root = Path(__file__).resolve().parents[1]
     is_checkout = (root / "playbooks").is_dir()
     return root if is_checkout else root / "ansible_collections" / "gaiaflow" / "setup"
 
 
 def home() -> Path:
-    """Returns the directory of everything that gaiaflow-setup keeps for this user."""
+    """Return the directory of everything that gaiaflow-setup keeps for this user."""
     configured = os.environ.get("GAIAFLOW_HOME")
     if configured:
         return usable("GAIAFLOW_HOME", Path(configured).expanduser().absolute(), OF_HOME)
@@ -39,7 +39,7 @@ def home() -> Path:
 
 
 def usable(name: str, path: Path, refused: str) -> Path:
-    """Returns a path, if every program that is handed it takes it as it is.
+    """Return a path, if every program that is handed it takes it as it is.
 
     Args:
         name: What says so: an option or a variable.
@@ -61,7 +61,7 @@ def usable(name: str, path: Path, refused: str) -> Path:
 
 
 def home_directory(given: Mapping[str, str]) -> Path:
-    """Returns the user's home directory: as HOME says, if it says something absolute, else the system's.
+    """Return the user's home directory: as HOME says, if it says something absolute, else the system's.
 
     Args:
         given: The user's environment.
@@ -79,12 +79,12 @@ def home_directory(given: Mapping[str, str]) -> Path:
 
 
 def instances_dir() -> Path:
-    """Returns the directory with one directory per instance."""
+    """Return the directory with one directory per instance."""
     return home() / "instances"
 
 
 def private_directory(path: Path) -> Path:
-    """Makes a directory that only its owner can enter, if it isn't there.
+    """Make a directory that only its owner can enter, if it isn't there.
 
     Args:
         path: The directory; missing parents are made in the same way.
@@ -99,7 +99,7 @@ def private_directory(path: Path) -> Path:
 
 
 def remove_tree(directory: Path) -> None:
-    """Removes a directory that a process may still be writing to as it ends.
+    """Remove a directory that a process may still be writing to as it ends.
 
     Args:
         directory: The directory; it may be gone already.

@@ -29,7 +29,7 @@ class AnsibleProcesses:
         self._sessions = {pid}
 
     def interrupt(self) -> None:
-        """Asks ansible-playbook to end as by Ctrl-C: it passes that on to its tasks, and all tidy up."""
+        """Ask ansible-playbook to end as by Ctrl-C: it passes that on to its tasks, and all tidy up."""
         with contextlib.suppress(psutil.NoSuchProcess):
             playbook = psutil.Process(self.pid)
             playbook.suspend()  # or it would begin another task
@@ -38,19 +38,19 @@ class AnsibleProcesses:
             playbook.resume()
 
     def note_tasks(self) -> None:
-        """Notes what tasks run now, to know their processes once ansible-playbook has left them."""
+        """Note what tasks run now, to know their processes once ansible-playbook has left them."""
         children = psutil.Process(self.pid).children()
         self._sessions |= {child.pid for child in children if _session(child.pid) == child.pid}
 
     def end_tasks(self) -> None:
-        """Ends what is left of an interrupted run: Python loses an interrupt that comes while it imports something."""
+        """End what is left of an interrupted run: Python loses an interrupt that comes while it imports something."""
         for seconds, signum in INSISTENCE:
             if self.wait(seconds):
                 return
             self.send(signum)
 
     def wait(self, seconds: float) -> bool:
-        """Waits until all have ended.
+        """Wait until all have ended.
 
         Args:
             seconds: How long at most.
@@ -66,7 +66,7 @@ class AnsibleProcesses:
         return True
 
     def send(self, signum: signal.Signals) -> None:
-        """Sends a signal to whatever is left.
+        """Send a signal to whatever is left.
 
         Args:
             signum: The signal.

@@ -65,7 +65,7 @@ def _defaults() -> dict[str, Any]:
 
 
 def _pushed_image(project: Path, connection: Path, settings: dict[str, Any]) -> str:
-    """The image's name, if it needs no build, the registry has it, and the cluster answers to Airflow."""
+    """Return the image's name, if it needs no build, the registry has it, and the cluster answers to Airflow."""
     from ansible_collections.gaiaflow.setup.plugins.module_utils.common import read_whole
     from ansible_collections.gaiaflow.setup.plugins.module_utils.errors import SetupError
     from ansible_collections.gaiaflow.setup.plugins.module_utils.image import examine

@@ -17,7 +17,7 @@ WIDE = 200
 
 
 def document(content: Mapping[str, Any]) -> None:
-    """Prints a JSON document on standard output.
+    """Print a JSON document on standard output.
 
     Args:
         content: The document.
@@ -26,7 +26,7 @@ def document(content: Mapping[str, Any]) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table on standard output.
+    """Print a table on standard output.
 
     Args:
         columns: The columns' names.
@@ -54,7 +54,7 @@ def one_line(text: str) -> str:
 
 
 def message(text: str, hint: str = "") -> None:
-    """Prints a message, and what to do next, on standard error.
+    """Print a message, and what to do next, on standard error.
 
     Args:
         text: The message.
@@ -66,7 +66,7 @@ def message(text: str, hint: str = "") -> None:
 
 
 def error(problem: GaiaflowError, *, as_json: bool) -> None:
-    """Prints why nothing could be done.
+    """Print why nothing could be done.
 
     Args:
         problem: The error.
@@ -79,7 +79,7 @@ def error(problem: GaiaflowError, *, as_json: bool) -> None:
 
 
 def run(request: Request, result: RunResult) -> None:
-    """Prints how a run ended.
+    """Print how a run ended.
 
     Args:
         request: What was run.
@@ -123,7 +123,7 @@ def release(told: Mapping[str, Any]) -> None:
 
 
 def hosts(result: RunResult) -> None:
-    """Prints how a run ended on each of several hosts.
+    """Print how a run ended on each of several hosts.
 
     Args:
         result: How it ended.
@@ -138,7 +138,7 @@ def hosts(result: RunResult) -> None:
 
 
 def outcome(request: Request, result: RunResult) -> None:
-    """Prints on standard error what failed, what is left for later, and where the log is.
+    """Print on standard error what failed, what is left for later, and where the log is.
 
     Args:
         request: What was run.
@@ -159,7 +159,7 @@ def outcome(request: Request, result: RunResult) -> None:
 
 
 def summary(result: RunResult) -> None:
-    """Prints the one line that ends every run.
+    """Print the one line that ends every run.
 
     Args:
         result: How it ended.
@@ -168,7 +168,7 @@ def summary(result: RunResult) -> None:
 
 
 def run_document(result: RunResult) -> dict[str, Any]:
-    """Returns the JSON document of a run.
+    """Return the JSON document of a run.
 
     Args:
         result: How it ended.
@@ -195,7 +195,7 @@ def run_document(result: RunResult) -> dict[str, Any]:
 
 
 def plan(request: Request, result: RunResult) -> None:
-    """Prints what a run would change.
+    """Print what a run would change.
 
     Args:
         request: What was run, in check mode.
@@ -214,7 +214,7 @@ def plan(request: Request, result: RunResult) -> None:
 
 
 def services(states: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the services' states.
+    """Print the services' states.
 
     Args:
         states: What is known of each.
@@ -261,7 +261,7 @@ def _key_cells(key: Mapping[str, Any]) -> list[str]:
 
 
 def duration(seconds: float | None) -> str:
-    """Returns a duration as people write it.
+    """Return a duration as people write it.
 
     Args:
         seconds: The duration in seconds, if it is known.
@@ -277,7 +277,7 @@ def duration(seconds: float | None) -> str:
 
 
 def memory(size: int | None) -> str:
-    """Returns an amount of memory in MiB.
+    """Return an amount of memory in MiB.
 
     Args:
         size: The amount in bytes, if it is known.

@@ -151,7 +151,7 @@ class Stack:
     runtime: str | None = None
 
     def variables(self) -> dict[str, Any]:
-        """Returns the playbooks' variables, without those the user said nothing about."""
+        """Return the playbooks' variables, without those the user said nothing about."""
         return given(
             mlops_instance=self.instance,
             mlops_project=self.project,
@@ -161,7 +161,7 @@ class Stack:
         )
 
     def change(self, action: Action, options: RunOptions, *, delete_volumes: bool = False) -> Request:
-        """Returns the request that starts, stops or restarts the services.
+        """Return the request that starts, stops or restarts the services.
 
         Args:
             action: What to do.
@@ -180,7 +180,7 @@ class Stack:
         conda: bool = False,
         strict: bool = False,
     ) -> Request:
-        """Returns the request that brings the whole machine to its wanted state.
+        """Return the request that brings the whole machine to its wanted state.
 
         Args:
             options: How to run it.
@@ -194,7 +194,7 @@ class Stack:
         return Request("workstation", command, self.variables() | more, options, self._locks(), strict=strict)
 
     def status(self, options: RunOptions) -> Request:
-        """Returns the request that asks how the services are.
+        """Return the request that asks how the services are.
 
         Args:
             options: How to run it.
@@ -210,7 +210,7 @@ class Stack:
 
 
 def build_image(project: Path, options: RunOptions, *, always: bool = False, cache: bool = True) -> Request:
-    """Returns the request that builds a project's image.
+    """Return the request that builds a project's image.
 
     Args:
         project: The project.

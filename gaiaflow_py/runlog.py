@@ -35,7 +35,7 @@ class RunLog:
         self._file = file
 
     def write(self, text: str) -> None:
-        """Writes some lines, without colours.
+        """Write some lines, without colours.
 
         Args:
             text: The lines; the last one's end is added.
@@ -46,7 +46,7 @@ class RunLog:
 
 @contextmanager
 def opened(request: Request) -> Iterator[RunLog]:
-    """Opens a new log file for a run.
+    """Open a new log file for a run.
 
     Args:
         request: The run. Of its values only the playbook and the command are written: others may be secret.

@@ -46,7 +46,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(request: Request) -> RunResult:
-    """Runs a playbook to its end.
+    """Run a playbook to its end.
 
     Args:
         request: What to run, and how.
@@ -90,7 +90,7 @@ def _playbook(request: Request) -> Path:
 
 
 def _leave_nothing(result: RunResult) -> None:
-    """Removes the log of a successful uninstall, and the user's directories if they are empty now."""
+    """Remove the log of a successful uninstall, and the user's directories if they are empty now."""
     if result.status == "ok" and result.log:
         result.log.unlink()
         result.log = None
@@ -122,7 +122,7 @@ class _Run:
         self._output = sys.stderr if request.options.json else sys.stdout
 
     def execute(self) -> RunResult:
-        """Runs it to the end."""
+        """Run it to the end."""
         with ExitStack() as stack:
             self._private = stack.enter_context(_private_directory())
             options = self._request.options
@@ -217,7 +217,7 @@ class _Run:
         self._signum = self._signum or signum
 
     def _on_poll(self) -> bool:
-        """Called by ansible-runner a few times a second; when it returns True, the run is killed."""
+        """Show how far the run is, a few times a second; ansible-runner kills it when this returns True."""
         if not self._signum:
             if not self._request.options.json:
                 import rich.table  # noqa: F401 (while Ansible is starting: the report will want it)
@@ -242,14 +242,14 @@ class _Run:
             return None
 
     def _end_processes(self) -> None:
-        """Waits for the tasks of an interrupted run: they may outlive ansible-playbook."""
+        """Wait for the tasks of an interrupted run: they may outlive ansible-playbook."""
         if self._processes is not None:
             while not self._processes.wait(POLL_S):
                 if self._is_out_of_patience(self._processes):
                     return
 
     def _is_out_of_patience(self, processes: AnsibleProcesses) -> bool:
-        """Asks once more after a while, and kills at the end."""
+        """Ask once more after a while, and kill at the end."""
         left = self._deadline - time.monotonic()
         if left < 0:
             processes.send(signal.SIGKILL)
@@ -277,7 +277,7 @@ def _usable_locale() -> dict[str, str]:
 
 @contextmanager
 def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handles the signals that end a run; only the main thread may. Without SIGCHLD, Ansible's end isn't noticed."""
+    """Handle the signals that end a run; only the main thread may. Without SIGCHLD, Ansible's end isn't noticed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -306,7 +306,7 @@ def _private_directory() -> Iterator[Path]:
 
 
 def _sweep() -> None:
-    """Removes what a wrapper left that was killed before it had started Ansible."""
+    """Remove what a wrapper left that was killed before it had started Ansible."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
             state = path.lstat()

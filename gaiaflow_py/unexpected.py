@@ -29,7 +29,7 @@ OF_THE_MACHINE = {
 
 
 def report(error: Exception, argv: Sequence[str]) -> int:
-    """Prints an error that ended a command.
+    """Print an error that ended a command.
 
     Args:
         error: The error.
@@ -84,7 +84,7 @@ def _has_working_directory() -> bool:
 
 
 def _keep(error: Exception) -> Path | None:
-    """Writes the traceback to the logs, or else to where temporary files go."""
+    """Write the traceback to the logs, or else to where temporary files go."""
     from gaiaflow_py.paths import home, private_directory
 
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-error.log"

@@ -18,12 +18,12 @@ PLAN = "gaiaflow_py.plan"
 
 
 def is_plan() -> bool:
-    """Returns whether the command runs under `plan`."""
+    """Return whether the command runs under `plan`."""
     return bool(click.get_current_context().meta.get(PLAN))
 
 
 def run(request: Request) -> int:
-    """Runs a playbook, or plans it, and prints how it ended.
+    """Run a playbook, or plan it, and print how it ended.
 
     Args:
         request: What to run.
@@ -43,7 +43,7 @@ def run(request: Request) -> int:
 
 
 def confirm(question: str, *, yes: bool, as_json: bool, refused: str = "Nothing was deleted.") -> None:
-    """Asks before data is deleted, or something else is done that others have to live with.
+    """Ask before data is deleted, or something else is done that others have to live with.
 
     Args:
         question: What is going to be lost, or made.
@@ -64,7 +64,7 @@ def confirm(question: str, *, yes: bool, as_json: bool, refused: str = "Nothing 
 
 
 def project_path(project: str | None, *, local: bool, state: Literal["exists", "any"]) -> Path | None:
-    """Returns the project's absolute path.
+    """Return the project's absolute path.
 
     Args:
         project: What the user gave.

@@ -125,7 +125,7 @@ def command(
 
 
 def _carries(instance: str, runtime: str | None, options: RunOptions) -> bool | None:
-    """Asks whether S3's objects are to be copied, if this start changes a local instance's runtime."""
+    """Ask whether S3's objects are to be copied, if this start changes a local instance's runtime."""
     from gaiaflow_py.instance import find
 
     found = find(instance) if options.inventory is None and not options.check else None

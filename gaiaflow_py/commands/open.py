@@ -11,7 +11,7 @@ from gaiaflow_py import options as opts
 
 
 def _open(url: str) -> bool:
-    """Returns whether a browser with a window of its own took the URL: one inside the terminal isn't wanted."""
+    """Return whether a browser with a window of its own took the URL: one inside the terminal isn't wanted."""
     import subprocess
     import webbrowser
 

@@ -15,7 +15,7 @@ class PlanGroup(LazyGroup):
     """Runs the commands that can be planned, in check mode; `workstation` when none is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Puts in the default command.
+        """Put in the default command.
 
         Args:
             ctx: Click's context.

@@ -107,7 +107,7 @@ def _show(request: Request) -> RunResult:
 
 
 def _by_name(given: Sequence[str]) -> dict[str, Path]:
-    """The files by the name of the secret."""
+    """Return the files by the name of the secret."""
     found: dict[str, Path] = {}
     for one in given:
         name, separator, path = one.partition("=")

@@ -122,7 +122,7 @@ for _one in (create, show, delete):
 
 
 def _by_key(files: Sequence[str]) -> dict[str, Path]:
-    """The files by key, which is the file's name unless it is given."""
+    """Return the files by key, which is the file's name unless it is given."""
     found: dict[str, Path] = {}
     for given in files:
         key, separator, path = given.partition("=")
@@ -138,7 +138,7 @@ def _by_key(files: Sequence[str]) -> dict[str, Path]:
 
 
 def _literal_key(literals: Sequence[str]) -> str:
-    """The key whose value standard input is; a refusal never repeats what may be a value."""
+    """Return the key whose value standard input is; a refusal never repeats what may be a value."""
     for given in literals:
         key, separator, value = given.partition("=")
         if not separator or value != "-":
@@ -155,7 +155,7 @@ def _literal_key(literals: Sequence[str]) -> str:
 
 
 def _standard_input(key: str) -> str:
-    """What stands there, without the newline that `echo` and the Enter key add; at a terminal, nothing is shown."""
+    """Return what stands there, without the newline that `echo` and Enter add; at a terminal, nothing is shown."""
     if sys.stdin.isatty():
         import getpass
 

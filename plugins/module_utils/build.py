@@ -39,7 +39,7 @@ class ImageError(SetupError):
 
 
 def package_index(given: str) -> dict[str, str]:
-    """The build's arguments that name the package index; a directory of this machine is none for a build."""
+    """Return the build's arguments that name the package index; a directory of this machine is none for a build."""
     try:
         environ = user_environment()
         index = given or default_index(environ)
@@ -99,7 +99,7 @@ def has_buildkit(api: str) -> bool:
 
 
 def output_of(failure: dict[str, Any]) -> list[str]:
-    """What a builder printed; community.docker.docker_image has it as a list in its message."""
+    """Return what a builder printed; community.docker.docker_image has it as a list in its message."""
     _, separator, logs = str(failure.get("msg", "")).partition(", logs: ")
     try:
         lines = (
@@ -112,13 +112,13 @@ def output_of(failure: dict[str, Any]) -> list[str]:
 
 
 def last_step(output: list[str]) -> list[str]:
-    """The output from the step on that failed; all of it where no step had begun."""
+    """Return the output from the step on that failed; all of it where no step had begun."""
     begun = [number for number, line in enumerate(output) if STEP.fullmatch(line)]
     return output[begun[-1] :] if begun else output
 
 
 def explain(failure: dict[str, Any], output: list[str], image: str, base: str) -> ImageError:
-    """What went wrong, as people need to read it."""
+    """Return what went wrong, as people need to read it."""
     said = str(failure.get("msg", "")).partition(", logs: ")[0]
     text = "\n".join([*output, said])
     if NO_DISK.search(text):

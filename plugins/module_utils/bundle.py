@@ -34,7 +34,7 @@ class Bundle(NamedTuple):
 
 
 def read(path: Path) -> Bundle:
-    """Reads a bundle's manifest, and nothing else: that is quick, however big the bundle is.
+    """Read a bundle's manifest, and nothing else: that is quick, however big the bundle is.
 
     Args:
         path: The bundle.
@@ -70,7 +70,7 @@ def digest_of(manifest: bytes) -> str:
 
 
 def unpack(bundle: Bundle, destination: Path | None) -> None:
-    """Verifies every member of a bundle, and writes it.
+    """Verify every member of a bundle, and write it.
 
     Args:
         bundle: The bundle.
@@ -116,7 +116,7 @@ def _unpack_members(bundle: Bundle, directory: Path | None) -> None:
 
 
 def _copy(content: IO[bytes], path: Path | None, mode: int) -> str:
-    """Writes a member and returns its sha256; without a path, reads it only."""
+    """Write a member and return its sha256; without a path, reads it only."""
     digest = hashlib.sha256()
     if path is None:
         while chunk := content.read(CHUNK):

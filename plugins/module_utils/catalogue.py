@@ -19,7 +19,7 @@ def combine(*layers: dict[str, Any]) -> dict[str, Any]:
 
 
 def expand(services: dict[str, Any], bases: dict[str, Any], runtime: str) -> dict[str, Any]:
-    """The services with what each takes over from its `base` and with what is said for this runtime alone.
+    """Return the services with what each takes over from its `base` and with what is said for this runtime alone.
 
     Args:
         services: The catalogue's entries by name.
@@ -60,5 +60,5 @@ def host(name: str, runtime: str) -> str:
 
 
 def fill_in(text: str, credentials: dict[str, Any]) -> str:
-    """A text with each `@{group.name}` replaced by that value of the credentials."""
+    """Return a text with each `@{group.name}` replaced by that value of the credentials."""
     return PLACEHOLDER.sub(lambda match: str(credentials[match[1]][match[2]]), text)

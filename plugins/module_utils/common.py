@@ -38,7 +38,7 @@ class ServiceError(SetupError):
 
 
 def end_with_run() -> None:
-    """Ends this module, with what it has running, as soon as the run of Ansible that it is part of has ended.
+    """End this module, with what it has running, as soon as the run of Ansible that it is part of has ended.
 
     Over SSH without a terminal, as pipelining has it, a program would go on until it wants to tell its result, and find
     only then that nobody listens.
@@ -55,7 +55,7 @@ def end_with_run() -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[int]:
-    """Holds an exclusive lock, and gives its descriptor; waits for a module of an interrupted run that still works.
+    """Hold an exclusive lock, and give its descriptor; wait for a module of an interrupted run that still works.
 
     Args:
         path: The lock file; made if absent, in a directory that exists.
@@ -96,7 +96,7 @@ def path_in_home(text: str) -> Path:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file that only its owner reads, whole or not at all.
+    """Write a file that only its owner reads, whole or not at all.
 
     Args:
         path: The file.
@@ -110,7 +110,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; an empty one where there is no file.
+    """Return the object in a JSON file; an empty one where there is no file.
 
     Args:
         path: The file.
@@ -130,7 +130,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_whole(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing where it isn't there, can't be read or holds something else.
+    """Return what a JSON file holds; nothing where it isn't there, can't be read or holds something else.
 
     Args:
         path: The file.
@@ -151,7 +151,7 @@ def copy_of(path: Path) -> Path:
 
 
 def kept(path: Path, is_valid: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """What a file holds, or if it is gone or broken what its copy does; nothing where there is neither.
+    """Return what a file holds, or if it is gone or broken what its copy does; nothing where there is neither.
 
     Args:
         path: A file in an instance's directory.
@@ -161,7 +161,7 @@ def kept(path: Path, is_valid: Callable[[dict[str, Any]], bool]) -> dict[str, An
 
 
 def s3_keys(directory: Path) -> dict[str, str]:
-    """The S3 server's keys; none where the credentials can't be read.
+    """Return the S3 server's keys; none where the credentials can't be read.
 
     Args:
         directory: The instance's directory.

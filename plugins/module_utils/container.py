@@ -42,7 +42,7 @@ PREPARED = '{preparation}; exec "$0" "$@"'
 
 
 def byte_number(size: str) -> int:
-    """The number of bytes of a size such as `512m` or `2g`.
+    """Return the number of bytes of a size such as `512m` or `2g`.
 
     Args:
         size: The size.
@@ -113,7 +113,7 @@ class Place:
     stop_timeout: int
 
     def private(self, service: str) -> Path:
-        """The directory of what only one container sees."""
+        """Return the directory of what only one container sees."""
         return self.directory / "config" / "containers" / service
 
     @property
@@ -123,7 +123,7 @@ class Place:
 
 
 def prefix_of(directory: Path) -> str:
-    """What the names of an instance's containers start with; no two directories share it.
+    """Return what the names of an instance's containers start with; no two directories share it.
 
     Args:
         directory: The instance's directory.
@@ -132,7 +132,7 @@ def prefix_of(directory: Path) -> str:
 
 
 def tops(directories: list[str]) -> list[str]:
-    """The directories that are in no other of them."""
+    """Return the directories that are in no other of them."""
     return [one for one in directories if not any(Path(other) in Path(one).parents for other in directories)]
 
 
@@ -300,7 +300,7 @@ def differences(
 
 
 def published_ports(engine: Engine) -> dict[int, tuple[str, str]]:
-    """The name and the instance, if any, of the container that publishes each port; none where no engine answers.
+    """Return the container that publishes each port, and its instance, if any; none where no engine answers.
 
     Args:
         engine: The engine.
@@ -316,7 +316,7 @@ def published_ports(engine: Engine) -> dict[int, tuple[str, str]]:
 
 
 def bound_ports(engine: Engine, container: str) -> set[int]:
-    """The ports of this machine that a container is to have."""
+    """Return the ports of this machine that a container is to have."""
     bindings = engine.get(f"/containers/{container}/json")["HostConfig"]["PortBindings"] or {}
     return {int(one["HostPort"]) for those in bindings.values() for one in those or [] if one["HostPort"]}
 

@@ -34,7 +34,7 @@ TYPES_OF_ENGINE: Mapping[str, Any] = {
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The settings in a config.json; none where there is no file, or an empty one, as for Docker itself.
+    """Return the settings in a config.json; none where there is no file, or an empty one, as for Docker itself.
 
     Args:
         path: The file.
@@ -66,7 +66,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def wrong_types(content: dict[str, Any], types: Mapping[str, Any]) -> list[str]:
-    """What of the settings has another type than Docker reads there: it ends with an error on each of them.
+    """Return what of the settings has another type than Docker reads there: it ends with an error on each of them.
 
     Args:
         content: The settings.
@@ -83,7 +83,7 @@ def wrong_types(content: dict[str, Any], types: Mapping[str, Any]) -> list[str]:
 
 
 def well_typed(content: dict[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without those that have another type than Docker reads there.
+    """Return the settings without those that have another type than Docker reads there.
 
     Args:
         content: The settings; they aren't changed.
@@ -105,7 +105,7 @@ def _is_of(value: Any, expected: Any) -> bool:
 
 
 def _name(expected: Any) -> str:
-    """What JSON calls a type."""
+    """Return what JSON calls a type."""
     if isinstance(expected, type):
         return NAMES[expected]
     element = expected[0] if isinstance(expected, list) else expected[""]
@@ -113,13 +113,13 @@ def _name(expected: Any) -> str:
 
 
 def _type_of(value: Any) -> str:
-    """A value as it is named in a message: with its content, as far as that is short."""
+    """Return a value as it is named in a message: with its content, as far as that is short."""
     text = json.dumps(value)
     return text if len(text) <= 40 else NAMES.get(type(value), "a number")
 
 
 def missing_helpers(config: dict[str, Any], search_path: str) -> list[str]:
-    """The credential helpers that the settings name and that aren't there.
+    """Return the credential helpers that the settings name and that aren't there.
 
     Args:
         config: The settings.
@@ -134,7 +134,7 @@ def missing_helpers(config: dict[str, Any], search_path: str) -> list[str]:
 
 
 def without_helpers(config: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    """The settings without some credential helpers.
+    """Return the settings without some credential helpers.
 
     Args:
         config: The settings; they aren't changed.
@@ -155,7 +155,7 @@ def without_helpers(config: dict[str, Any], names: list[str]) -> dict[str, Any]:
 
 
 def stale_context(config: dict[str, Any], docker_directory: Path) -> str | None:
-    """The context that the settings choose, if it leads nowhere.
+    """Return the context that the settings choose, if it leads nowhere.
 
     Args:
         config: The settings.
@@ -178,7 +178,7 @@ def stale_context(config: dict[str, Any], docker_directory: Path) -> str | None:
 
 
 def without_context(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings with Docker's default context.
+    """Return the settings with Docker's default context.
 
     Args:
         config: The settings; they aren't changed.
@@ -190,7 +190,7 @@ def without_context(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_registries(config: dict[str, Any]) -> dict[str, Any]:
-    """The helpers of single registries."""
+    """Return the helpers of single registries."""
     helpers = config.get("credHelpers")
     return helpers if isinstance(helpers, dict) else {}
 

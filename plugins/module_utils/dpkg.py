@@ -10,7 +10,7 @@ ENTRY = re.compile(r"^Package: (\S+)\nStatus: install \S+ (\S+)$", re.MULTILINE)
 
 
 def journal(root: Path) -> list[Path]:
-    """What dpkg had yet to write down when it was ended; empty where it has finished, or isn't there.
+    """Return what dpkg had yet to write down when it was ended; empty where it has finished, or isn't there.
 
     Args:
         root: Where the host's files are.
@@ -19,7 +19,7 @@ def journal(root: Path) -> list[Path]:
 
 
 def unfinished(root: Path) -> set[str]:
-    """The packages that were unpacked and not configured, or not even unpacked to the end.
+    """Return the packages that were unpacked and not configured, or not even unpacked to the end.
 
     Args:
         root: Where the host's files are.

@@ -60,7 +60,7 @@ class Engine:
         self.socket, self.timeout = str(socket), timeout
 
     def get(self, path: str) -> Any:
-        """Returns what the engine says of something.
+        """Return what the engine says of something.
 
         Args:
             path: A path of its API, such as `/containers/json`.
@@ -68,7 +68,7 @@ class Engine:
         return self._ask("GET", path)
 
     def read(self, path: str) -> bytes:
-        """Returns what the engine says as it stands, such as a log.
+        """Return what the engine says as it stands, such as a log.
 
         Args:
             path: A path of its API.
@@ -76,7 +76,7 @@ class Engine:
         return self._send("GET", path)
 
     def post(self, path: str, body: Any = None) -> Any:
-        """Has the engine do something, and returns what it says; None when it says nothing.
+        """Have the engine do something, and return what it says; None when it says nothing.
 
         Args:
             path: A path of its API.
@@ -85,7 +85,7 @@ class Engine:
         return self._ask("POST", path, body)
 
     def delete(self, path: str) -> Any:
-        """Has the engine remove something, and returns what it says; None when it says nothing.
+        """Have the engine remove something, and return what it says; None when it says nothing.
 
         Args:
             path: A path of its API.
@@ -131,7 +131,7 @@ class SocketConnection(http.client.HTTPConnection):
         self.path = path
 
     def connect(self) -> None:
-        """Connects to the socket."""
+        """Connect to the socket."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         try:
@@ -142,7 +142,7 @@ class SocketConnection(http.client.HTTPConnection):
 
 
 def _message(said: bytes) -> str:
-    """What a refusal says; the engine's own are JSON."""
+    """Return what a refusal says; the engine's own are JSON."""
     try:
         return str(json.loads(said)["message"])
     except (ValueError, KeyError, TypeError):

@@ -78,7 +78,7 @@ class Environment:
 
 
 def files(directory: Path) -> dict[str, str]:
-    """The sizes of all files in an environment by their paths, but for what Python compiles itself."""
+    """Return the sizes of all files in an environment by their paths, but for what Python compiles itself."""
     found: dict[str, str] = {}
     todo = [str(directory)]
     while todo:
@@ -128,7 +128,7 @@ def describe(root: Path, lock: Path, project: str, needs: Declared) -> Environme
 
 
 def image_of(name: str, files: Path, dependencies: Sequence[str], base_image: str) -> dict[str, Any]:
-    """The image of an environment, by whose name it is known whether it is made already.
+    """Return the image of an environment, by whose name it is known whether it is made already.
 
     Args:
         name: The environment.
@@ -348,7 +348,7 @@ def add_project_dependencies(environment: Environment, install: list[str], uv: U
 
 
 def make_all(missing: list[Environment], uv: Uv) -> None:
-    """Makes the environments in parallel."""
+    """Make the environments in parallel."""
     if not missing:
         return
     telling = Telling([one.name for one in missing])
@@ -363,7 +363,7 @@ def make_all(missing: list[Environment], uv: Uv) -> None:
 
 
 def remove_unused(root: Path, environments: list[Environment]) -> None:
-    """Removes the environments that no instance's definition names any more; none where a definition is broken."""
+    """Remove the environments that no instance's definition names any more; none where a definition is broken."""
     used = {environment.directory.name for environment in environments}
     instances = root.parent / "instances"
     for definition in (*instances.glob("*/config/services.json"), *instances.glob("*/config/containers.json")):
@@ -377,7 +377,7 @@ def remove_unused(root: Path, environments: list[Environment]) -> None:
 
 
 def describe_all(root: Path, locks: Path, names: Mapping[str, bool], project: str) -> list[Environment]:
-    """The environments that an instance needs.
+    """Return the environments that an instance needs.
 
     Args:
         root: The directory of all environments.
@@ -396,7 +396,7 @@ def describe_all(root: Path, locks: Path, names: Mapping[str, bool], project: st
 
 
 def ensure(root: Path, environments: list[Environment], uv: str, cache: str, wheels: str = "") -> None:
-    """Makes those that are missing, and removes what no instance uses any more.
+    """Make those that are missing, and remove what no instance uses any more.
 
     Args:
         root: The directory of all environments.

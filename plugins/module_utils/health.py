@@ -56,7 +56,7 @@ class Patience:
 
 
 def get(url: str, headers: dict[str, str] | None = None) -> bytes:
-    """The body behind an address on loopback.
+    """Return the body behind an address on loopback.
 
     Args:
         url: The address.
@@ -72,7 +72,7 @@ def get(url: str, headers: dict[str, str] | None = None) -> bytes:
 
 
 def s3_get(port: int, path: str, keys: dict[str, str], headers: dict[str, str] | None = None) -> bytes:
-    """What the S3 server answers to a request that is signed with our keys.
+    """Return what the S3 server answers to a request that is signed with our keys.
 
     Args:
         port: Where it answers on loopback.
@@ -90,7 +90,7 @@ def s3_get(port: int, path: str, keys: dict[str, str], headers: dict[str, str] |
 def signed(
     host: str, path: str, keys: dict[str, str], now: datetime.datetime, payload: str = UNSIGNED
 ) -> dict[str, str]:
-    """The headers that sign a GET request for S3 (AWS Signature Version 4).
+    """Return the headers that sign a GET request for S3 (AWS Signature Version 4).
 
     botocore does the same, but takes longer to import than all that `status` does, and isn't where the wrapper runs.
 

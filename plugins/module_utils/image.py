@@ -26,7 +26,7 @@ DIGEST = "gaiaflow.digest"
 
 
 def project_name(project: Path) -> str:
-    """The name in the project's metadata, written as package indexes do: what is left is fit for an image's name."""
+    """Return the name in the project's metadata, written as package indexes do, which is fit for an image's name."""
     path = project / "pyproject.toml"
     if not path.is_file():
         raise ImageError(f"{project} is no project: it has no pyproject.toml.", "Name one: --project DIR.")
@@ -41,7 +41,7 @@ def project_name(project: Path) -> str:
 
 
 def find_package(project: Path, wanted: str) -> Path:
-    """The directory of the project's package."""
+    """Return the directory of the project's package."""
     found = sorted(path.parent for path in (project / "src").glob("*/__init__.py"))
     names = [path.name for path in found]
     if wanted and wanted not in names:
@@ -59,7 +59,7 @@ def find_package(project: Path, wanted: str) -> Path:
 
 
 def package_version(package: Path) -> str:
-    """The package's version, without importing it."""
+    """Return the package's version, without importing it."""
     source = package / "__init__.py"
     hint = 'Add a line like __version__ = "0.1.0".'
     try:
@@ -79,7 +79,7 @@ def package_version(package: Path) -> str:
 
 
 def image_name(project: str, package: str, version: str) -> str:
-    """The image's name; a local version's plus sign is not allowed there."""
+    """Return the image's name; a local version's plus sign is not allowed there."""
     name = f"{project}/{re.sub('_+', '_', package.lower()).strip('_')}:{version.replace('+', '-')}"
     if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9_]+:\w[\w.-]{0,127}", name, re.ASCII):
         raise ImageError(
@@ -90,7 +90,7 @@ def image_name(project: str, package: str, version: str) -> str:
 
 
 def context_files(project: Path) -> Iterator[Path]:
-    """What a build is given: all that .dockerignore doesn't keep out."""
+    """Yield what a build is given: all that .dockerignore doesn't keep out."""
     try:
         lines = [line.strip() for line in read_text(project / ".dockerignore").splitlines()]
     except FileNotFoundError:
@@ -100,7 +100,7 @@ def context_files(project: Path) -> Iterator[Path]:
 
 
 def content_digest(project: Path, base: str) -> str:
-    """Tells one image's content from another's."""
+    """Tell one image's content from another's."""
     if not (project / "Dockerfile").is_file():
         raise ImageError(f"{project} has no Dockerfile.", "Copy the one of a new project: gaiaflow-setup new.")
     digest = hashlib.sha256(base.encode())
@@ -117,7 +117,7 @@ def content_digest(project: Path, base: str) -> str:
 
 
 def kind_of(path: Path) -> str:
-    """What the image's user sees of a file's mode: a checkout's other bits are those of whoever made it."""
+    """Return what the image's user sees of a file's mode: a checkout's other bits are those of whoever made it."""
     mode = path.lstat().st_mode
     return oct(stat.S_IFMT(mode) | mode & 0o105)
 
@@ -134,7 +134,7 @@ def engine_address() -> str:
 
 
 def ask_engine(engine: Engine, image: str) -> tuple[str, dict[str, Any]]:
-    """The engine's API version, and what it says of the image; nothing where it isn't there."""
+    """Return the engine's API version, and what it says of the image; nothing where it isn't there."""
     try:
         version = str(engine.get("/version")["ApiVersion"])
         try:
@@ -158,7 +158,7 @@ def ask_engine(engine: Engine, image: str) -> tuple[str, dict[str, Any]]:
 
 
 def examine(parameters: dict[str, Any]) -> dict[str, Any]:
-    """What the image is called, and whether and how it is to be built."""
+    """Return what the image is called, and whether and how it is to be built."""
     project = Path(parameters["project"]).absolute()
     name = project_name(project)
     package = find_package(project, parameters["package"])

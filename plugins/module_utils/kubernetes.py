@@ -167,7 +167,7 @@ def _parse(file: Path) -> dict[str, Any]:
 
 
 def _load(text: str) -> Any:
-    """What a YAML text holds. JSON, which is YAML and which our own files are, needs no library."""
+    """Return what a YAML text holds. JSON, which is YAML and which our own files are, needs no library."""
     try:
         return json.loads(text)
     except ValueError:
@@ -187,7 +187,7 @@ def _named(content: dict[str, Any], group: str, name: Any, what: str, file: Path
 
 
 def _data(entry: dict[str, Any], name: str, file: Path) -> str:
-    """What stands in a kubeconfig itself, or in a file that it names."""
+    """Return what stands in a kubeconfig itself, or in a file that it names."""
     try:
         if inline := entry.get(f"{name}-data"):
             return base64.b64decode(inline, validate=True).decode()

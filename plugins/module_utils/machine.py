@@ -10,7 +10,7 @@ LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_byte
 
 
 def existing(path: Path) -> Path:
-    """The path, or the nearest directory above it that exists.
+    """Return the path, or the nearest directory above it that exists.
 
     Args:
         path: An absolute path.
@@ -32,7 +32,7 @@ def memory_mb(root: Path = Path("/")) -> int | None:
 
 
 def kernel(root: Path = Path("/")) -> str:
-    """The kernel's release, or nothing where it can't be read.
+    """Return the kernel's release, or nothing where it can't be read.
 
     Args:
         root: Where the machine's files are.

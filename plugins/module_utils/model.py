@@ -168,7 +168,7 @@ class Registry:
         return found
 
     def _found(self, asked: Asked, model: Mapping[str, Any]) -> dict[str, Any]:
-        """The version by its alias or number, or the newest."""
+        """Return the version by its alias or number, or the newest."""
         newest = max((int(one["version"]) for one in model.get("latest_versions", [])), default=0)
         if asked.alias:
             found = self.get("mlflow/registered-models/alias", name=asked.name, alias=asked.alias)

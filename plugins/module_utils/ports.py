@@ -87,7 +87,7 @@ def known_ports(services: Mapping[str, Mapping[str, Any]], started: Iterable[str
 
 
 def listeners() -> dict[int, int | None]:
-    """The ports in use on an address that loopback clashes with, and the process behind each where it can be seen."""
+    """Return the ports in use on an address that loopback clashes with, and each one's process where it can be seen."""
     import psutil
 
     found: dict[int, int | None] = {}
@@ -110,7 +110,7 @@ def belongs_to(pid: int | None, directory: Path) -> bool:
 
 
 def describe(pid: int | None) -> str:
-    """The process as an error message names it."""
+    """Return the process as an error message names it."""
     import psutil
 
     if pid is None:
@@ -162,7 +162,7 @@ class Ports:
         return self.holder(name, port) is None and not (numbers & self.reserved and numbers.isdisjoint(self.listeners))
 
     def free_from(self, name: str, first: int, taken: set[int]) -> int:
-        """The first usable port from `first` on."""
+        """Return the first usable port from `first` on."""
         for port in range(first, PORT_RANGE.stop):
             wanted = set(self.known.numbers(name, port))
             if max(wanted) not in PORT_RANGE:

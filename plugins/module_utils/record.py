@@ -47,13 +47,13 @@ def holds_data(directory: Path, stores: Iterable[str] | None = None) -> bool:
 
 
 def kept_record(directory: Path) -> dict[str, Any]:
-    """The record of an instance; nothing where there is none, or neither it nor its copy can be read."""
+    """Return the record of an instance; nothing where there is none, or neither it nor its copy can be read."""
     record: dict[str, Any] = kept(directory / "instance.json", is_record)
     return record
 
 
 def own_record(directory: Path) -> dict[str, Any]:
-    """The record of the instance that is asked of.
+    """Return the record of the instance that is asked of.
 
     Raises:
         LostFileError: It is gone or broken, with its copy, while there is data that it says the ports and project of.
@@ -70,7 +70,7 @@ def own_record(directory: Path) -> dict[str, Any]:
 
 
 def definition_of(directory: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """What the last start has written of the services.
+    """Return what the last start has written of the services.
 
     Raises:
         LostFileError: It is gone or broken, so that nothing can be asked of the services, which may be running.

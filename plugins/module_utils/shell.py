@@ -47,7 +47,7 @@ class Seen:
 
 
 def user_environment() -> dict[str, str]:
-    """The environment of the user's shell: as the wrapper hands it over, else this process's without Ansible's own.
+    """Return the user's shell's environment: as the wrapper hands it over, else this process's without Ansible's own.
 
     Raises:
         ValueError: What was handed over can't be read.
@@ -71,7 +71,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def seen(given: Mapping[str, str], rules: list[dict[str, Any]], only: list[str] | None = None) -> Seen:
-    """What a service sees of an environment.
+    """Return what a service sees of an environment.
 
     Args:
         given: The user's environment.
@@ -99,7 +99,7 @@ def seen(given: Mapping[str, str], rules: list[dict[str, Any]], only: list[str] 
 def seen_in_container(
     given: Mapping[str, str], rules: list[dict[str, Any]], only: list[str], private: str
 ) -> tuple[Seen, dict[str, Path]]:
-    """What a service in a container sees of an environment, and the files that have to be there for it.
+    """Return what a service in a container sees of an environment, and the files that have to be there for it.
 
     Args:
         given: The user's environment.
@@ -128,7 +128,7 @@ def is_on_loopback(proxy: str) -> bool:
 
 
 def lines(told: Mapping[str, list[str]]) -> list[str]:
-    """What is told, a line for each reason; values are secrets' places, so none is shown.
+    """Return what is told, a line for each reason; values are secrets' places, so none is shown.
 
     Args:
         told: Names of variables by the reason.
@@ -191,7 +191,7 @@ class Shell:
 
 
 def fitting(value: str, fits: str) -> str | None:
-    """What may be passed on of a value; None for nothing."""
+    """Return what may be passed on of a value; None for nothing."""
     if not fits:
         return None
     if fits.startswith("/") and fits.endswith("/"):
@@ -202,7 +202,7 @@ def fitting(value: str, fits: str) -> str | None:
 
 
 def if_proxy(value: str) -> str | None:
-    """The value if it is empty, which means none, or a proxy."""
+    """Return the value if it is empty, which means none, or a proxy."""
     return value if not value or is_proxy(value) else None
 
 
@@ -219,17 +219,17 @@ def is_proxy(value: str) -> bool:
 
 
 def if_readable(value: str) -> str | None:
-    """The value if it is empty, which means none, or an absolute or relative path of what can be read."""
+    """Return the value if it is empty, which means none, or an absolute or relative path of what can be read."""
     return value if not value or os.access(value, os.R_OK) else None
 
 
 def if_writable(value: str) -> str | None:
-    """The value if it is a directory in which files can be made."""
+    """Return the value if it is a directory in which files can be made."""
     return value if Path(value).is_absolute() and Path(value).is_dir() and os.access(value, os.W_OK | os.X_OK) else None
 
 
 def if_locale(value: str) -> str | None:
-    """The value if this system has the locales; a list of languages, as LANGUAGE has it, is never wrong."""
+    """Return the value if this system has the locales; a list of languages, as LANGUAGE has it, is never wrong."""
     if ":" in value or not value:
         return value
     before = locale.setlocale(locale.LC_MESSAGES)
@@ -244,7 +244,7 @@ def if_locale(value: str) -> str | None:
 
 
 def if_time_zone(value: str) -> str | None:
-    """The value if this system knows the time zone, or can't tell."""
+    """Return the value if this system knows the time zone, or can't tell."""
     name = value.removeprefix(":")
     if name.startswith("/"):
         return value if Path(name).is_file() else None
@@ -259,7 +259,7 @@ def if_time_zone(value: str) -> str | None:
 
 
 def own_libraries(value: str) -> str | None:
-    """What of a list of directories or files leads to no other Python environment's libraries."""
+    """Return what of a list of directories or files leads to no other Python environment's libraries."""
     entries = [entry for entry in re.split(r"[: ]", value) if entry]
     kept = [entry for entry in entries if not is_other_pythons(Path(entry))]
     return value if kept == entries else ":".join(kept) or None

@@ -83,14 +83,14 @@ LEFTOVERS = (".*.partial", CARRIED.format("*"), TEMPORARY)
 
 
 def tell(bundle: Bundle) -> dict[str, Any]:
-    """What a host must know of a bundle that isn't there."""
+    """Return what a host must know of a bundle that isn't there."""
     programs = sorted(name.partition("/")[2] for name in bundle.manifest["files"] if name.startswith("programs/"))
     fits = {name: bundle.manifest[name] for name in ("platform", "python")}
     return {"path": str(bundle.path), "digest": bundle.digest, "programs": programs, **fits}
 
 
 def refuse_strange(about: dict[str, Any]) -> None:
-    """A bundle fits one kind of processor and one version of Python."""
+    """Check that the bundle is for this kind of processor and version of Python."""
     here = f"linux/{ARCHITECTURES.get(platform.machine(), platform.machine())}"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     for what, wanted, found in (("platform", about["platform"], here), ("Python", about["python"], python)):
@@ -99,7 +99,7 @@ def refuse_strange(about: dict[str, Any]) -> None:
 
 
 def ensure(bundle: Bundle, directory: Path, check_mode: bool) -> None:
-    """Unpacks the bundle; in check mode it is verified only."""
+    """Unpack the bundle; in check mode it is verified only."""
     report_progress(f"verifying {len(bundle.manifest['files'])} files of {bundle.path.name}")
     if check_mode:
         unpack(bundle, None)
@@ -114,13 +114,13 @@ def ensure(bundle: Bundle, directory: Path, check_mode: bool) -> None:
 
 
 def sweep(directory: Path) -> None:
-    """Removes what was carried here, and what interrupted runs left."""
+    """Remove what was carried here, and what interrupted runs left."""
     for left in (path for pattern in LEFTOVERS for path in directory.glob(pattern)):
         shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def describe(about: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """What the roles are told."""
+    """Return what the roles are told."""
     return {
         "directory": str(directory),
         "missing": not directory.is_dir(),
@@ -132,7 +132,7 @@ def describe(about: dict[str, Any], directory: Path) -> dict[str, Any]:
 
 
 def examine(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Does what is asked for, and tells about it."""
+    """Do what is asked for, and tell about it."""
     bundle = read(Path(params["src"]).absolute()) if params["src"] else None
     about = params["about"] if bundle is None else tell(bundle)
     if not params["dest"]:
@@ -147,7 +147,7 @@ def examine(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs the module."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "src": {"type": "path"},

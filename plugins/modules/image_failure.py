@@ -59,7 +59,7 @@ from ..module_utils.build import explain, explain_pull, last_step, output_of
 
 
 def main() -> None:
-    """Runs the module."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "image": {"type": "str", "required": True},

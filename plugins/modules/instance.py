@@ -161,7 +161,7 @@ LONGEST_SOCKET_DIRECTORY = 85
 
 
 def checked_project(path: str, check_mode: bool) -> str:
-    """The project's directory as an absolute path; in check mode it may be one that would have been made by now."""
+    """Return the project's directory as an absolute path; in check mode, one that would have been made by now."""
     project = Path(path)
     if check_mode and not project.exists():
         return str(project.resolve())
@@ -216,7 +216,7 @@ def make_record(module: AnsibleModule, record: dict[str, Any], directory: Path, 
 
 
 def kept_project(record: dict[str, Any]) -> str | None:
-    """The project that the instance is wired to.
+    """Return the project that the instance is wired to.
 
     Raises:
         LostFileError: It isn't there any more.
@@ -231,14 +231,14 @@ def kept_project(record: dict[str, Any]) -> str | None:
 
 
 def choose_runtime(asked: str, record: dict[str, Any]) -> dict[str, str]:
-    """The runtime, and the one whose data is still to be brought along."""
+    """Return the runtime, and the one whose data is still to be brought along."""
     before = record.get("runtime", "")
     wanted = asked or before or "native"
     return {"runtime": wanted, "carry_from": record.get("carry_from", "") if before == wanted else ""}
 
 
 def choose_engine(asked: str, record: dict[str, Any], runtime: str) -> dict[str, str]:
-    """The socket of the engine that has the containers, or shall have them; the same for all commands from then on."""
+    """Return the socket of the engine that has the containers, or is to have them; all commands use it from then on."""
     if "docker" not in (runtime, record.get("runtime")):
         return {}
     if asked and not Path(asked).is_socket():
@@ -248,13 +248,13 @@ def choose_engine(asked: str, record: dict[str, Any], runtime: str) -> dict[str,
 
 
 def runtime_to_leave(record: dict[str, Any], wanted: str, directory: Path) -> str:
-    """The runtime that has to be left for the one that is wanted, or nothing; one that never came to run is not."""
+    """Return the runtime to leave for the one that is wanted, or nothing; one that never came to run is not left."""
     before: str = record.get("runtime", "")
     return before if before not in ("", wanted) and (directory / "config" / DEFINITIONS[before]).exists() else ""
 
 
 def ensure_instance(module: AnsibleModule, home: Path, directory: Path) -> dict[str, Any]:
-    """Brings the record to its wanted state and returns the module's result."""
+    """Bring the record to its wanted state and return the module's result."""
     if module.params["state"] == "present":
         provide_psutil(module, home)
     path = directory / "instance.json"
@@ -286,7 +286,7 @@ def ensure_instance(module: AnsibleModule, home: Path, directory: Path) -> dict[
 
 
 def provide_psutil(module: AnsibleModule, home: Path) -> None:
-    """Takes psutil from the base environment, made for it if need be, where the host's Python has none."""
+    """Take psutil from the base environment, made for it if need be, where the host's Python has none."""
     if importlib.util.find_spec("psutil") is None:
         root = home / "environments"
         (base,) = describe_all(root, Path(module.params["files"]) / "locks", {"base": False}, "")
@@ -296,7 +296,7 @@ def provide_psutil(module: AnsibleModule, home: Path) -> None:
 
 
 def ensure_environments(module: AnsibleModule, home: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """Makes the environments that are missing and returns where all of them are."""
+    """Make the environments that are missing and return where all of them are."""
     root, project, files = home / "environments", record["project"] or "", Path(module.params["files"])
     wanted = {"base": False, **environment_names(module.params["catalogue"].values())}
     in_containers = record["runtime"] == "docker"
@@ -345,7 +345,7 @@ def refuse_unknown(services: list[str], catalogue: dict[str, Any]) -> None:
 
 
 def images_of(module: AnsibleModule, files: Path, names: dict[str, bool], needs: Declared) -> dict[str, Any]:
-    """The images that take the place of the environments, but for that of this host."""
+    """Return the images that take the place of the environments, but for that of this host."""
     return {
         name: image_of(name, files, needs.requirements if runs_project else (), module.params["base_image"])
         for name, runs_project in names.items()
@@ -354,7 +354,7 @@ def images_of(module: AnsibleModule, files: Path, names: dict[str, bool], needs:
 
 
 def main() -> None:
-    """Runs the module."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "home": {"type": "path", "required": True},

@@ -80,7 +80,7 @@ def notes_of(model: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Runs the module."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "model": {"type": "dict", "required": True},

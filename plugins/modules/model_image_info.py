@@ -112,7 +112,7 @@ def examine(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs the module."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},

@@ -48,7 +48,7 @@ from ..module_utils.model import Registry, look
 
 
 def main() -> None:
-    """Runs the module."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "model": {"type": "str", "required": True},

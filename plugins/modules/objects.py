@@ -69,7 +69,7 @@ PART_BYTES = 64 * 1024 * 1024
 
 
 def client(module: AnsibleModule) -> Any:
-    """A client of the S3 server."""
+    """Return a client of the S3 server."""
     from botocore.config import Config
     from botocore.session import get_session
 
@@ -85,7 +85,7 @@ def client(module: AnsibleModule) -> Any:
 
 
 def keys_in(s3: Any, bucket: str) -> list[str]:
-    """The names of all objects of the bucket; none where MLflow has not come so far as to make it."""
+    """Return the names of all objects of the bucket; none where MLflow has not come so far as to make it."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     try:
         return [one["Key"] for page in pages for one in page.get("Contents", [])]
@@ -94,7 +94,7 @@ def keys_in(s3: Any, bucket: str) -> list[str]:
 
 
 def export(s3: Any, bucket: str, directory: Path) -> int:
-    """Copies the bucket's objects into the directory; returns how many they are."""
+    """Copy the bucket's objects into the directory; return how many they are."""
     if directory.exists():
         return 0
     new = directory.with_name(directory.name + ".new")
@@ -115,14 +115,14 @@ def export(s3: Any, bucket: str, directory: Path) -> int:
 
 
 def parts(path: Path) -> Iterator[bytes]:
-    """The pieces of a file."""
+    """Yield the pieces of a file."""
     with path.open("rb") as file:
         while piece := file.read(PART_BYTES):
             yield piece
 
 
 def put(s3: Any, target: dict[str, Any], path: Path) -> None:
-    """Copies one file into the bucket, a big one in parts."""
+    """Copy one file into the bucket, a big one in parts."""
     place = {"Bucket": target["Bucket"], "Key": target["Key"]}
     if path.stat().st_size <= PART_BYTES:
         s3.put_object(**target, Body=path.read_bytes())
@@ -136,7 +136,7 @@ def put(s3: Any, target: dict[str, Any], path: Path) -> None:
 
 
 def bring_back(s3: Any, bucket: str, directory: Path) -> int:
-    """Copies the directory's objects into the bucket; returns how many they are."""
+    """Copy the directory's objects into the bucket; return how many they are."""
     index = read_json(directory / INDEX)
     for number, (name, one) in enumerate(index.items(), 1):
         target = {"Bucket": bucket, "Key": one["key"], "ContentType": one["content_type"], "Metadata": one["metadata"]}
@@ -147,7 +147,7 @@ def bring_back(s3: Any, bucket: str, directory: Path) -> int:
 
 
 def main() -> None:
-    """Runs the module."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["exported", "imported"], "required": True},

@@ -65,7 +65,7 @@ ARCHITECTURES = {"x86_64", "aarch64"}
 
 
 def platform_problems(controller: str) -> Iterator[str]:
-    """What is wrong with the kind of machine."""
+    """Yield what is wrong with the kind of machine."""
     if sys.platform != "linux":
         yield f"This is {platform.system()}; the stack runs on Linux, and on Windows inside WSL 2."
     if platform.machine() not in ARCHITECTURES:
@@ -83,7 +83,7 @@ def platform_problems(controller: str) -> Iterator[str]:
 
 
 def resource_problems(home: Path, needed_memory: int, needed_disk: int) -> Iterator[str]:
-    """What the machine has too little of."""
+    """Yield what the machine has too little of."""
     memory = memory_mb()
     if memory is not None and memory < needed_memory:
         yield f"There are {memory} MB of memory; {needed_memory} are needed (preflight_memory_mb)."
@@ -105,7 +105,7 @@ def is_privileged() -> bool:
 
 
 def main() -> None:
-    """Runs the module."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "home": {"type": "path", "required": True},

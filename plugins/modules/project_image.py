@@ -83,7 +83,7 @@ from ..module_utils.image import examine
 
 
 def main() -> None:
-    """Runs the module."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "project": {"type": "path", "required": True},

@@ -52,7 +52,7 @@ def first_start(tmp_path: Path) -> Iterator[Stack]:
 
 
 def kill_after(stack: Stack, seconds: float) -> None:
-    """Starts the stack and kills the command line with SIGKILL."""
+    """Start the stack and kill the command line with SIGKILL."""
     command = [str(CHECKOUT / "gaiaflow-setup"), "mlops", "--start", "--instance", stack.instance]
     wrapper = subprocess.Popen(command, env=stack.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(seconds)

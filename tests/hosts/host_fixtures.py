@@ -11,7 +11,7 @@ from preparation import await_made
 
 @pytest.fixture(scope="module")
 def make_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Host]]:
-    """Returns what makes a host of a suite; all are removed when the file's tests have ended."""
+    """Return what makes a host of a suite; all are removed when the file's tests have ended."""
     await_made("make_host")
     root, made = tmp_path_factory.mktemp("hosts"), list[Host]()
 

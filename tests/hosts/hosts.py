@@ -27,7 +27,7 @@ SSH = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=E
 
 
 def docker(*arguments: str, check: bool = True, timeout: int = 300) -> subprocess.CompletedProcess[str]:
-    """Runs the docker command of the machine that the tests run on."""
+    """Run the docker command of the machine that the tests run on."""
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=timeout)
     assert not check or done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
     return done
@@ -78,16 +78,16 @@ class Host:
         }
 
     def run(self, command: str, user: str = "root", check: bool = False) -> subprocess.CompletedProcess[str]:
-        """Runs a shell command there; a user other than root gets a login's groups."""
+        """Run a shell command there; a user other than root gets a login's groups."""
         argv = ["bash", "-c", command] if user == "root" else ["runuser", "-l", user, "-c", command]
         return docker("exec", self.id, *argv, check=check)
 
     def setup(self, *arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[str]:
-        """Runs gaiaflow-setup on it, from this machine."""
+        """Run gaiaflow-setup on it, from this machine."""
         return setup(self.directory, *arguments, "-i", str(self.inventory), timeout=timeout)
 
     def docker_role(self, *arguments: str) -> str:
-        """Runs the role docker alone and returns Ansible's output, with its recap at the end."""
+        """Run the role docker alone and return Ansible's output, with its recap at the end."""
         playbook = [str(CHECKOUT / ".venv/bin/ansible-playbook"), "-i", str(self.inventory), *arguments]
         done = subprocess.run(
             [*playbook, str(Path(__file__).with_name("docker.yml"))],
@@ -103,7 +103,7 @@ class Host:
         self.wait_for_ssh()
 
     def wait_for_ssh(self) -> None:
-        """Returns when it can be logged in to."""
+        """Return when it can be logged in to."""
         ssh = ["ssh", *SSH.split(), "-i", str(self.key), f"{USER}@{self.address}", "true"]
         deadline = time.monotonic() + 60
         while subprocess.run(ssh, capture_output=True, check=False).returncode:
@@ -111,12 +111,12 @@ class Host:
             time.sleep(0.5)
 
     def remove(self) -> None:
-        """Removes it with all that it holds."""
+        """Remove it with all that it holds."""
         remove([self])
 
 
 def remove(hosts: list[Host]) -> None:
-    """Removes hosts with all that they hold, at once."""
+    """Remove hosts with all that they hold, at once."""
     if hosts:
         docker("rm", "--force", "--volumes", *(host.id for host in hosts))
 
@@ -130,7 +130,7 @@ def make_key(directory: Path) -> Path:
 
 
 def write_inventory(path: Path, hosts: list[Host]) -> None:
-    """Writes an inventory of these hosts."""
+    """Write an inventory of these hosts."""
     path.write_text(yaml.safe_dump({"all": {"hosts": {host.name: host.variables() for host in hosts}}}))
 
 
@@ -142,7 +142,7 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 def setup(directory: Path, *arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[str]:
-    """Runs gaiaflow-setup with a home of its own on this machine."""
+    """Run gaiaflow-setup with a home of its own on this machine."""
     return subprocess.run(
         [LAUNCHER, *arguments],
         env=environment(directory), capture_output=True, text=True, check=False, timeout=timeout,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def make_bundle(path: Path, python: str, programs: dict[str, bytes]) -> None:
-    """Makes a bundle of these programs, for this machine's processor and a version of Python."""
+    """Make a bundle of these programs, for this machine's processor and a version of Python."""
     files = {f"programs/{name}": content for name, content in programs.items()}
     described = {
         name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)} for name, content in files.items()

@@ -28,7 +28,7 @@ def recap(output: str) -> dict[str, int]:
 
 
 def converge(host: Host, *arguments: str) -> dict[str, int]:
-    """Runs the role, which must succeed, and returns its counts."""
+    """Run the role, which must succeed, and return its counts."""
     output = host.docker_role(*arguments)
     counts = recap(output)
     assert counts["failed"] == 0 == counts["unreachable"], output

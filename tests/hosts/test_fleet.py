@@ -35,7 +35,7 @@ class Fleet:
         self.inventory.write_text(yaml.safe_dump(content))
 
     def onboard(self, *arguments: str) -> dict[str, Any]:
-        """Runs `workstation` on all of them; the one that is down is a failure, and the only one."""
+        """Run `workstation` on all of them; the one that is down is a failure, and the only one."""
         done = setup(self.directory, "workstation", "-i", str(self.inventory), "--json", *arguments, timeout=1200)
         content = document(done)
         assert done.returncode == 1 and content["error"]["host"] == "down", content

@@ -28,7 +28,7 @@ class Fleet:
         self.playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "roles": [role]}]))
 
     def play(self, *options: str) -> str:
-        """Plays the role and returns what Ansible says."""
+        """Play the role and return what Ansible says."""
         inventories = ["-i", str(CHECKOUT / "inventory/defaults.yml"), "-i", str(self.inventory)]
         done = subprocess.run(
             [str(CHECKOUT / ".venv/bin/ansible-playbook"), *inventories, *options, str(self.playbook)],

@@ -41,7 +41,7 @@ class Built:
     index: str
 
     def images(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs the command."""
+        """Run the command."""
         own = {"GAIAFLOW_HOME": str(self.config / "home"), "DOCKER_CONFIG": str(self.config)}
         environment = {**os.environ, **own, "UV_DEFAULT_INDEX": self.index}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -49,7 +49,7 @@ class Built:
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=900)
 
     def change(self, line: str) -> None:
-        """Adds a line of code."""
+        """Add a line of code."""
         with (self.project / f"src/{PACKAGE}/starter.py").open("a") as file:
             file.write(f"\n{line}\n")
 
@@ -77,7 +77,7 @@ def layers() -> list[str]:
 
 
 def run_task(function: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs one task by hand, as the documentation says."""
+    """Run one task by hand, as the documentation says."""
     environment = {"GAIAFLOW_FUNC_PATH": f"{PACKAGE}.{function}", **variables}
     options = [word for name, value in environment.items() for word in ("-e", f"{name}={value}")]
     return docker("run", "--rm", *options, IMAGE, *arguments, check=False)

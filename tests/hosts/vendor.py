@@ -20,7 +20,7 @@ BRIDGE = "172.17.0.1"
 
 
 def build_site(root: Path, suite: str) -> str:
-    """Makes the site's files for a suite of Debian and returns its key's fingerprint."""
+    """Make the site's files for a suite of Debian and return its key's fingerprint."""
     pool, dists = root / "debian/pool", root / "debian/dists" / suite
     binary = dists / "stable/binary-amd64"
     for directory in (pool, binary):
@@ -63,7 +63,7 @@ def unpack_engine(directory: Path) -> None:
 
 
 def sign(root: Path, dists: Path) -> str:
-    """Signs the repository with a new key and returns the key's fingerprint."""
+    """Sign the repository with a new key and return the key's fingerprint."""
     home = root.parent / "gnupg"
     home.mkdir(mode=0o700)
     gpg = ["gpg", "--homedir", str(home), "--batch", "--passphrase", ""]

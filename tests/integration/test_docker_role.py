@@ -47,7 +47,7 @@ class Hosts:
         self.found: dict[str, dict[str, Any]] = {}
 
     def add(self, name: str, variables: dict[str, Any] | None = None, **changes: Any) -> None:
-        """Adds a host that differs from one that is converged.
+        """Add a host that differs from one that is converged.
 
         Args:
             name: Its name.
@@ -60,7 +60,7 @@ class Hosts:
         self.found[name] = {"docker_found": found, **(variables or {})}
 
     def decide(self) -> dict[str, dict[str, Any]]:
-        """Returns what the role decides for each host."""
+        """Return what the role decides for each host."""
         command, environment = prepare(self.directory, "docker", {}, tasks_from="set_vars")
         play = json.loads((self.directory / "playbook.yml").read_text())
         shown = dict(line.split(": ", 1) for line in SHOWN.strip().splitlines())

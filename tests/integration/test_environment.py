@@ -116,7 +116,7 @@ class Installed(Content):
         return [str(self.root / "gaiaflow-setup"), *arguments]
 
     def see(self, variables: dict[str, str] | None = None, before: str = "") -> dict[str, str]:
-        """Runs the playbook, after something in a shell, and returns what it saw and what was printed."""
+        """Run the playbook, after something in a shell, and return what it saw and what was printed."""
         shell = ["bash", "-c", f'{before}; exec "$0" "$@"'] if before else []
         done = subprocess.run(
             [*shell, *self.command("mlops", "--start")],
@@ -133,7 +133,7 @@ class Installed(Content):
 
 
 def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yields every single value of a structure with where it is."""
+    """Yield every single value of a structure with where it is."""
     if isinstance(value, dict):
         for key, one in value.items():
             yield from flat(one, f"{name}/{key}")

@@ -17,7 +17,7 @@ UNREACHABLE = "http://127.0.0.1:9/simple"
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Returns a checkout in a path with a space, with a command line that tells what it was given."""
+    """Return a checkout in a path with a space, with a command line that tells what it was given."""
     root = tmp_path / "a check out"
     (root / "requirements").mkdir(parents=True)
     (root / "gaiaflow_py").mkdir()
@@ -43,7 +43,7 @@ def run(command: Path, *arguments: str, **environment: str) -> subprocess.Comple
 
 
 def make_ready(checkout: Path) -> None:
-    """Makes what a first use makes, with a Python that only tells how it was called."""
+    """Make what a first use makes, with a Python that only tells how it was called."""
     python = checkout / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')

@@ -97,7 +97,7 @@ class Windows:
                 (plugins / f"{name}.py").write_text(DOUBLE % name)
 
     def play(self, role: str, *options: str, **variables: Any) -> tuple[Played, list[tuple[str, dict[str, Any]]]]:
-        """Returns the play, and which modules were called with what."""
+        """Return the play, and which modules were called with what."""
         calls = self.directory / "calls"
         calls.write_text("")
         (self.directory / "answers").write_text(json.dumps(self.answers))

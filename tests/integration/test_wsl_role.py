@@ -72,7 +72,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="writes /etc/wsl.conf as 
 
 
 def configure(directory: Path, cases: list[tuple[str, dict[str, Any]]]) -> list[str]:
-    """Plays the role twice on many distributions at once, and returns what their wsl.conf comes to.
+    """Play the role twice on many distributions at once, and return what their wsl.conf comes to.
 
     Args:
         directory: Where they are.

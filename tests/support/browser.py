@@ -122,7 +122,7 @@ def open_airflow(page: Page, stack: Stack, package: str) -> None:
 
 
 def open_mlflow(page: Page, stack: Stack, package: str) -> None:
-    """Finds the model among the registered ones."""
+    """Find the model among the registered ones."""
     page.goto(stack.url("mlflow", "/#/models"))
     page.wait_for_selector(f"text={package}")
 
@@ -137,13 +137,13 @@ def open_minio(page: Page, stack: Stack) -> None:
 
 
 def open_jupyter(page: Page, stack: Stack) -> None:
-    """Opens JupyterLab with its token, and sees the project."""
+    """Open JupyterLab with its token, and see the project."""
     page.goto(stack.url("jupyter", f"/lab?reset&token={stack.credentials['jupyter']['token']}"))
     page.wait_for_selector(".jp-DirListing-itemText >> text=notebooks")
 
 
 def run_notebook(page: Page, stack: Stack, notebook: str) -> None:
-    """Runs all cells of a notebook in JupyterLab, and has it saved; AssertionError when one of them fails."""
+    """Run all cells of a notebook in JupyterLab, and have it saved; AssertionError when one of them fails."""
     path, token = stack.project / "notebooks" / notebook, stack.credentials["jupyter"]["token"]
     page.goto(stack.url("jupyter", f"/lab/tree/notebooks/{notebook}?reset&token={token}"))
     page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")

@@ -57,7 +57,7 @@ all:
 
 
 def script_of(package: Path, *arguments: str) -> list[str]:
-    """Returns the command line that runs gaiaflow-setup as the launcher does, from a package that isn't installed."""
+    """Return the command line that runs gaiaflow-setup as the launcher does, from a package that isn't installed."""
     return [sys.executable, "-I", str(package / "isolated.py"), "gaiaflow_py", *arguments]
 
 
@@ -91,13 +91,13 @@ class Content:
         }
 
     def playbook(self, name: str, tasks: str) -> None:
-        """Writes a playbook of some tasks (given as YAML, without indentation)."""
+        """Write a playbook of some tasks (given as YAML, without indentation)."""
         head = ["- hosts: all", "  gather_facts: false", "  tasks:"]
         body = "\n".join(head + [f"    {line}" for line in tasks.strip().splitlines()])
         (self.root / "playbooks" / f"{name}.yml").write_text(body + "\n")
 
     def checkouts_own(self, playbook: str, role: str) -> None:
-        """Copies a playbook of the checkout, the role that it plays, and what that needs."""
+        """Copy a playbook of the checkout, the role that it plays, and what that needs."""
         for name in (f"playbooks/{playbook}.yml", "ansible.cfg", "galaxy.yml", "inventory/group_vars/all/main.yml"):
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PACKAGE.parent / name, self.root / name)
@@ -105,7 +105,7 @@ class Content:
             shutil.copytree(PACKAGE.parent / "roles" / name, self.root / "roles" / name)
 
     def instance(self, name: str = "default") -> Path:
-        """Makes what a started instance leaves behind."""
+        """Make what a started instance leaves behind."""
         directory = self.home / "instances" / name
         (directory / "logs").mkdir(parents=True)
         urls = {"airflow": "http://127.0.0.1:8080", "mlflow": "http://127.0.0.1:5000"}
@@ -119,7 +119,7 @@ class Content:
         return directory
 
     def stopped_instance(self, name: str = "default") -> Path:
-        """Makes what an instance leaves behind whose services have run, and are stopped."""
+        """Make what an instance leaves behind whose services have run, and are stopped."""
         directory = self.instance(name)
         record = json.loads((directory / "instance.json").read_text())
         (directory / "instance.json").write_text(json.dumps({**record, "sockets": str(directory / "run")}))
@@ -136,15 +136,15 @@ class Content:
         return directory
 
     def command(self, *arguments: str) -> list[str]:
-        """Returns the command line that runs gaiaflow-setup."""
+        """Return the command line that runs gaiaflow-setup."""
         return [sys.executable, "-m", "gaiaflow_py", *arguments]
 
     def run(self, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs gaiaflow-setup to its end, with the given input and nobody at the keyboard."""
+        """Run gaiaflow-setup to its end, with the given input and nobody at the keyboard."""
         return self._run(self.command(*arguments), input)
 
     def python(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs a Python script that can import the package."""
+        """Run a Python script that can import the package."""
         return self._run([sys.executable, "-c", script, *arguments], None)
 
     def _run(self, command: list[str], given: str | None) -> subprocess.CompletedProcess[str]:
@@ -160,7 +160,7 @@ class Content:
         )
 
     def json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
-        """Runs a command with --json and returns its document."""
+        """Run a command with --json and return its document."""
         done = self.run(*arguments, "--json")
         assert done.returncode == code, done.stdout + done.stderr
         document = json.loads(done.stdout)
@@ -169,7 +169,7 @@ class Content:
 
     @contextlib.contextmanager
     def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        """Starts gaiaflow-setup and leaves it running."""
+        """Start gaiaflow-setup and leave it running."""
         with subprocess.Popen(
             self.command(*arguments), env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             cwd=self.user, stdin=subprocess.DEVNULL,
@@ -181,22 +181,22 @@ class Content:
                     process.send_signal(signal.SIGKILL)
 
     def logs(self) -> list[Path]:
-        """Returns the log files that were kept."""
+        """Return the log files that were kept."""
         return sorted((self.home / "logs").glob("*.log"))
 
     def leftovers(self) -> list[Path]:
-        """Returns what is left in the temporary directory."""
+        """Return what is left in the temporary directory."""
         return list(self.temporary.iterdir())
 
 
 @pytest.fixture
 def content(tmp_path: Path) -> Content:
-    """Returns an empty content directory."""
+    """Return an empty content directory."""
     return Content(tmp_path)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120.0, met: Callable[[], object] = str) -> None:
-    """Waits until a condition holds, and fails when it doesn't in time, with what was met instead."""
+    """Wait until a condition holds, and fail when it doesn't in time, with what was met instead."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain {met()}"
@@ -204,12 +204,12 @@ def wait_for(condition: Callable[[], object], seconds: float = 120.0, met: Calla
 
 
 def is_running(*words: str) -> bool:
-    """Returns whether a live process has all these words in its command line."""
+    """Return whether a live process has all these words in its command line."""
     return bool(processes(*words))
 
 
 def processes(*words: str) -> list[int]:
-    """Returns the processes that have all these words in their command line."""
+    """Return the processes that have all these words in their command line."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):

@@ -89,7 +89,7 @@ def play(
     path: str | None = None,
     **environment: str,
 ) -> Played:
-    """Plays a role.
+    """Play a role.
 
     Args:
         directory: Where the playbook is written; its `home` is the user's home.
@@ -118,7 +118,7 @@ def interrupt(
     path: str | None = None,
     spare: tuple[str, ...] = (),
 ) -> None:
-    """Plays a role, and ends Ansible with all that it has running in the middle.
+    """Play a role, and end Ansible with all that it has running in the middle.
 
     Args:
         directory: Where the playbook is written; its `home` is the user's home.
@@ -161,7 +161,7 @@ def prepare(
     tasks_from: str = "main",
     path: str | None = None,
 ) -> tuple[list[str], dict[str, str]]:
-    """Writes a playbook, and returns the command that plays it and its environment."""
+    """Write a playbook, and return the command that plays it and its environment."""
     playbook = directory / "playbook.yml"
     task = {"ansible.builtin.import_role": {"name": f"gaiaflow.setup.{role}", "tasks_from": tasks_from}}
     playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))

@@ -64,14 +64,14 @@ class Stack:
         return self.home / "instances" / self.instance
 
     def run(self, *arguments: str, ok: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-        """Runs `gaiaflow-setup`; AssertionError with all its output when it does not end as expected."""
+        """Run `gaiaflow-setup`; AssertionError with all its output when it does not end as expected."""
         command = [str(CHECKOUT / "gaiaflow-setup"), *arguments, "--instance", self.instance]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=timeout)
         assert (done.returncode == 0) is ok, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
     def json(self, *arguments: str) -> Any:
-        """Runs `gaiaflow-setup ... --json` and reads the document."""
+        """Run `gaiaflow-setup ... --json` and read the document."""
         return json.loads(self.run(*arguments, "--json").stdout)
 
     @property
@@ -165,7 +165,7 @@ class Airflow:
         return answer.json()
 
     def wait_for_dag(self, dag_id: str, seconds: float = 180) -> None:
-        """Returns when Airflow has parsed the DAG."""
+        """Return when Airflow has parsed the DAG."""
 
         def listed() -> bool:
             errors = self.call("GET", "importErrors")["import_errors"]
@@ -175,7 +175,7 @@ class Airflow:
         wait_until(listed, seconds, f"DAG {dag_id} listed")
 
     def run_dag(self, dag_id: str, seconds: float = 600) -> str:
-        """Runs a DAG to success and returns the run's id."""
+        """Run a DAG to success and return the run's id."""
         self.wait_for_dag(dag_id)
         self.call("PATCH", f"dags/{dag_id}", {"is_paused": False})
         run_id: str = self.call("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": {}})["dag_run_id"]

@@ -357,7 +357,7 @@ def test_a_followed_log_goes_on_through_rotation(content: Content) -> None:
 
 @pytest.fixture
 def template(content: Content) -> Content:
-    """Returns a content directory with a small template."""
+    """Return a content directory with a small template."""
     template = content.root / "template"
     project = template / "{{cookiecutter.project_name}}"
     project.mkdir(parents=True)

@@ -27,7 +27,7 @@ def works(service: dict[str, Any]) -> bool:
 
 
 def main(description: str) -> None:
-    """Ends with 0 if the service works."""
+    """End with 0 if the service works."""
     (service,) = json.loads(Path(description).read_text())["services"].values()
     sys.exit(0 if works(service) else "The service doesn't answer its health check.")
 

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 
 def main(bucket: str) -> None:
-    """Makes the bucket on the server that MLFLOW_S3_ENDPOINT_URL names."""
+    """Make the bucket on the server that MLFLOW_S3_ENDPOINT_URL names."""
     client = boto3.client("s3", endpoint_url=os.environ["MLFLOW_S3_ENDPOINT_URL"])
     try:
         client.head_bucket(Bucket=bucket)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def main(modules: str, program: str, *arguments: str) -> None:
-    """Becomes the program.
+    """Become the program.
 
     Args:
         modules: What to import, comma-separated.

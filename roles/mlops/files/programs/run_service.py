@@ -29,7 +29,7 @@ NO_PROXY_ITEM = re.compile(r"\*|(\w+://)?[\w.*-]+(:\d+)?|\d+(\.\d+){3}/\d+")
 
 
 def fill_in(text: str, credentials: dict[str, Any]) -> str:
-    """Replaces each `@{path.to.value}` by that value of the credentials."""
+    """Replace each `@{path.to.value}` by that value of the credentials."""
 
     def value_of(match: re.Match[str]) -> str:
         value: Any = credentials
@@ -51,7 +51,7 @@ def wait_for(host: str, port: int) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file that only its owner reads, whole or not at all."""
+    """Write a file that only its owner reads, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
@@ -61,14 +61,14 @@ def write_private(path: Path, text: str) -> None:
 
 
 def unprivileged_user() -> int:
-    """The user id for what refuses to run as root; 'nobody' is the one that every distribution has."""
+    """Return the user id for what refuses to run as root; 'nobody' is the one that every distribution has."""
     import pwd
 
     return pwd.getpwnam("nobody").pw_uid
 
 
 def give(directory: Path, user_id: int) -> None:
-    """Makes the user the owner of a directory and all in it; itself comes last, as it tells that this was done."""
+    """Make the user the owner of a directory and all in it; itself comes last, as it tells that this was done."""
     if directory.stat().st_uid == user_id:
         return
     for parent, directories, files in os.walk(directory, topdown=False):
@@ -78,7 +78,7 @@ def give(directory: Path, user_id: int) -> None:
 
 
 def drop_root(user_id: int) -> list[str]:
-    """The command prefix that gives up root but still reaches files in root's home.
+    """Return the command prefix that gives up root but still reaches files in root's home.
 
     PostgreSQL checks its own path with access(2), which ignores capabilities after a change of user unless
     the no_setuid_fixup bit is set; hence setpriv's securebits.
@@ -101,7 +101,7 @@ def drop_root(user_id: int) -> list[str]:
 
 
 def users_environment(services_file: Path, name: str) -> dict[str, str]:
-    """What the service sees of the environment of the shell that started it: kept beside the services file."""
+    """Return what the service sees of the environment of the shell that started it: kept beside the services file."""
     in_container = services_file.with_name("environment.json")
     if in_container.exists():
         return {**os.environ, **json.loads(in_container.read_text())}
@@ -116,7 +116,7 @@ def users_environment(services_file: Path, name: str) -> dict[str, str]:
 def service_environment(
     service: dict[str, Any], directory: str, credentials: dict[str, Any], users: dict[str, str]
 ) -> dict[str, str]:
-    """The service's whole environment: the user's, then what the stack itself needs, then what the catalogue says."""
+    """Return the service's whole environment: the user's, then what the stack needs, then what the catalogue says."""
     environment = {**service.get("unless_set", {}), **users}
     environment["PATH"] = f"{directory}/bin:{environment.get('PATH', os.defpath)}"
     set_proxies(environment, service.get("peers", []))
@@ -127,7 +127,7 @@ def service_environment(
 
 
 def set_proxies(environment: dict[str, str], peers: list[str]) -> None:
-    """Gives both spellings of each variable about proxies the same value, in a form that every client accepts.
+    """Give both spellings of each variable about proxies the same value, in a form that every client accepts.
 
     The lower-case one says what counts, as it does for curl and Python, where both are there. No proxy stands between
     the services themselves.
@@ -157,27 +157,27 @@ def is_ipv6(item: str) -> bool:
 
 
 def with_scheme(proxy: str) -> str:
-    """A proxy's address in the form that requests needs, too."""
+    """Return a proxy's address in the form that requests needs, too."""
     if not proxy or "://" in proxy:
         return proxy
     return f"http://{proxy.removeprefix('//')}"
 
 
 def without_brackets(item: str) -> str:
-    """An entry of NO_PROXY with an IPv6 address as httpx needs it, without brackets and port."""
+    """Return an entry of NO_PROXY with an IPv6 address as httpx needs it, without brackets and port."""
     address = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](:\d+)?", item)
     return address[1] if address else item
 
 
 def preloading(service: dict[str, Any], directory: str) -> list[str]:
-    """What stands before the command of a Python program that starts faster in preloaded.py."""
+    """Return what stands before the command of a Python program that starts faster in preloaded.py."""
     if "preload" not in service:
         return []
     return [f"{directory}/bin/python", str(Path(__file__).with_name("preloaded.py")), ",".join(service["preload"])]
 
 
 def remove_stale_lock(path: Path) -> None:
-    """Removes what a server that was killed has left, so that a process that has its number now isn't taken for it."""
+    """Remove what a server that was killed has left, so that a process that has its number now isn't taken for it."""
     try:
         number = path.read_text().split()[0]
         runs = os.fsencode(path.parent) in Path("/proc", number, "cmdline").read_bytes().split(b"\0")
@@ -188,7 +188,7 @@ def remove_stale_lock(path: Path) -> None:
 
 
 def prepare(service: dict[str, Any], prefix: list[str], environment: dict[str, str]) -> None:
-    """Runs the preparation once per version; services that share a stamp wait for the first of them to finish."""
+    """Run the preparation once per version; services that share a stamp wait for the first of them to finish."""
     preparation = service.get("prepare")
     if not preparation:
         return
@@ -206,7 +206,7 @@ def prepare(service: dict[str, Any], prefix: list[str], environment: dict[str, s
 
 
 def main(services_file: str, name: str = "") -> None:
-    """Runs the named service of the services file, or the only one."""
+    """Run the named service of the services file, or the only one."""
     description = json.loads(Path(services_file).read_text())
     name = name or next(iter(description["services"]))
     service = description["services"][name]

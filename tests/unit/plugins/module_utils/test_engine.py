@@ -31,7 +31,7 @@ def client() -> ModuleType:
 
 
 class Answer(BaseHTTPRequestHandler):
-    """Says what it was asked for, or what the path tells it to say."""
+    """Say what it was asked for, or what the path tells it to say."""
 
     protocol_version = "HTTP/1.1"
 

@@ -264,7 +264,7 @@ def test_the_engines_own_proxy_may_be_on_loopback_if_it_runs(machine: Machine) -
 
 
 def setup(machine: Machine, *arguments: str, only: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Runs the command on this machine as it is, for the checks that look only at this test's directories."""
+    """Run the command on this machine as it is, for the checks that look only at this test's directories."""
     chosen = json.dumps({"doctor_only": only or ("docker_config", "docker_helpers", "environments", "runs")})
     environment = os.environ | {
         "HOME": str(machine.user),
