@@ -1,31 +1,30 @@
-"""`prod`: a company's Airflow in the cluster runs two projects' DAGs from a git server, as pods of their images.
+"""`prod`: from `gaiaflow-setup new` by releases to a company's Airflow, which runs the DAGs as pods of their images.
 
-The Airflow is what role airflow_on_kubernetes makes.
+The Airflow is what role airflow_on_kubernetes makes; the first release is made by the project's workflow, under act.
 """
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import companies
 import pytest
-from airflow_in_cluster import (
-    COMPANY,
-    GREETING,
-    PARALLELISM,
-    TEAM,
-    AirflowInCluster,
-    build_airflow,
-    git,
-    push,
-)
+from airflow_in_cluster import COMPANY, GREETING, PARALLELISM, TEAM, AirflowInCluster, build_airflow, push
 from boxes import image_of_airflow
 from clusters import PROFILE, Cluster
 from example_runs import ARTIFACT_MIB, Run, add_values_dag, run_in, run_on, start_airflow, without_ids
+from prod_releases import (
+    Releases,
+    begin_repository,
+    end_repository,
+    make_releases,
+    raise_version,
+    say_where,
+)
 from stack import CHECKOUT, PACKAGE, Airflow, objects, wait_until
 
 OTHER = "beer_project"
@@ -38,6 +37,8 @@ node_selector: {{kubernetes.io/os: linux}}
 tolerations: [{{key: none, operator: Exists, effect: NoSchedule}}]
 """
 LONG = f"""
+# ruff: noqa
+# fmt: off
 import sys
 from pathlib import Path
 sys.path.append(str(Path(__file__).absolute().parents[1]))
@@ -61,38 +62,56 @@ with DAG("faults", schedule=None):
 """
 
 RELEASED = f"""
+# ruff: noqa
+# fmt: off
 import sys
+import time
 from pathlib import Path
 sys.path.append(str(Path(__file__).absolute().parents[1]))
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 from {PACKAGE}_dags import ENV, IMAGE
 from {PACKAGE}_dags.task_factory import task_factory
 
+def tell(task_id):
+    return task_factory(task_id=task_id, func_path="{PACKAGE}.word:tell", image=IMAGE, env=ENV)
+
+@task
+def helper(dag_run=None):
+    time.sleep(dag_run.conf.get("pause", 0))
+    from {PACKAGE}_dags.helper import WORD
+    return WORD
+
 with DAG("released", schedule=None):
-    task_factory(task_id="tell", func_path="{PACKAGE}.probe:environment", func_kwargs={{"names": ["GREETING"]}},
-                 image=IMAGE, env=ENV)
+    tell("before") >> helper() >> tell("after")
 """
 
 
+def write_words(project: Path, *, code: str = "", helper: str = "") -> None:
+    """Write what the DAG `released` tells: a line of the image's code, and one of a module beside the DAG."""
+    if code:
+        (project / "src" / PACKAGE / "word.py").write_text(f'def tell():\n    return "{code}"\n')
+    if helper:
+        (project / "dags" / f"{PACKAGE}_dags" / "helper.py").write_text(f'WORD = "{helper}"\n')
+
+
 @pytest.fixture(scope="module")
-def projects(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The stack's project and another one, with their images pushed and named in their DAG folders."""
+def projects(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
+    """The stack's project and another one, committed, with where their releases go."""
     root = tmp_path_factory.mktemp("company")
-    add_values_dag(cluster.stack.project)
+    mine = cluster.stack.project
+    begin_repository(mine)
+    add_values_dag(mine)
+    write_words(mine, code="first", helper="first")
+    for name, content in (("long", LONG), ("released", RELEASED)):
+        (mine / "dags" / f"{PACKAGE}_dags" / f"{name}.py").write_text(content)
     command = [str(CHECKOUT / "gaiaflow-setup"), "new", "--no-input", "--output-dir", str(root)]
     subprocess.run([*command, "project_name=Beer project"], check=True, capture_output=True, timeout=120)
     (other,) = root.iterdir()
-    found = []
-    for project, package in ((cluster.stack.project, PACKAGE), (other, OTHER)):
-        image = cluster.setup("images", "--project", str(project), timeout=1200)
-        assert image
-        found.append(root / "released" / package)
-        shutil.copytree(project / "dags", found[-1] / "dags")
-        dags = found[-1] / "dags" / f"{package}_dags"
-        (dags / "image.txt").write_text(push(f"{package.replace('_', '-')}/{package}:0.1.0"))
-        (dags / "prod.yaml").write_text(PROD)
-    (found[0] / "dags" / f"{PACKAGE}_dags" / "long.py").write_text(LONG)
-    return found
+    begin_repository(other)
+    for project in (mine, other):
+        say_where(cluster, project, PROD)
+    yield [mine, other]
+    end_repository(mine)
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +123,32 @@ def dev(cluster: Cluster, projects: list[Path]) -> Run:
 
 
 @pytest.fixture(scope="module")
+def releases(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Releases:
+    """What makes releases."""
+    if reason := companies.lacking():
+        pytest.skip(reason)
+    return make_releases(cluster, tmp_path_factory.mktemp("releases"))
+
+
+@pytest.fixture(scope="module")
 def company(
-    cluster: Cluster, boxes: Cluster, projects: list[Path], dev: Run, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster,
+    boxes: Cluster,
+    projects: list[Path],
+    dev: Run,
+    releases: Releases,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Airflow]:
-    """The company's Airflow, with both projects' DAGs; the other stacks' rest meanwhile."""
-    image = build_airflow(image_of_airflow(boxes), projects, tmp_path_factory.mktemp("image"))
+    """The company's Airflow, to which both projects are released; the other stacks' rest meanwhile."""
+    cdr = tmp_path_factory.mktemp("cdr")
+    cluster.setup("cdr", "init", str(cdr))
+    image = build_airflow(image_of_airflow(boxes), cdr, tmp_path_factory.mktemp("image"))
     found = AirflowInCluster(cluster, tmp_path_factory.mktemp("company-play"), push(image))
     boxes.stack.run("mlops", "--stop")
     try:
         found.deploy()
+        releases.by_workflow(projects[0], "v0.1.0")
+        releases.by_hand(projects[1])
         yield Airflow(found)
     finally:
         found.remove()
@@ -131,12 +167,27 @@ def states(airflow: Airflow, dag: str, run: str) -> dict[str, str]:
     return {one["task_id"]: one["state"] for one in found}
 
 
-def begin(airflow: Airflow, dag: str) -> str:
+def begin(airflow: Airflow, dag: str, **conf: Any) -> str:
     """Begin a run of a DAG; return its id."""
     airflow.wait_for_dag(dag)
     airflow.call("PATCH", f"dags/{dag}", {"is_paused": False})
-    run: str = airflow.call("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "conf": {}})["dag_run_id"]
+    run: str = airflow.call("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})["dag_run_id"]
     return run
+
+
+def words(airflow: Airflow, run: str) -> list[str]:
+    """Return what a run of the DAG `released` told."""
+    return [airflow.xcom("released", run, task) for task in ("before", "helper", "after")]
+
+
+def wait_for_commit(airflow: Airflow, commit: str) -> None:
+    """Return when Airflow has a commit of the central DAG repository."""
+
+    def has_it() -> bool:
+        found: str | None = airflow.call("GET", "dags/released/details")["bundle_version"]
+        return found == commit
+
+    wait_until(has_it, 180, f"Airflow has {commit}")
 
 
 def running(cluster: Cluster) -> list[dict[str, Any]]:
@@ -207,15 +258,26 @@ def test_second_run_of_the_role_changes_nothing(company: Airflow) -> None:
     assert installed.credentials == before
 
 
-def test_commit_to_the_central_repository_is_what_runs_next(company: Airflow, tmp_path: Path) -> None:
-    installed = company.stack
-    assert isinstance(installed, AirflowInCluster)
-    git(tmp_path, "clone", "--quiet", installed.repository, "cdr")
-    dag = tmp_path / "cdr" / "dags" / PACKAGE / f"{PACKAGE}_dags" / "released.py"
-    dag.write_text(RELEASED)
-    for command in (["add", "."], ["commit", "--quiet", "--message=Release"], ["push", "--quiet"]):
-        git(tmp_path / "cdr", *command)
-    run = company.run_dag("released")
-    assert company.xcom("released", run, "tell") == [GREETING]
-    versions = company.call("GET", f"dags/released/dagRuns/{run}")["dag_versions"]
-    assert versions[0]["bundle_name"] == "central-dag-repository" and versions[0]["bundle_version"]
+def test_release_is_what_runs_next_and_a_run_ends_as_it_began(
+    company: Airflow, projects: list[Path], releases: Releases
+) -> None:
+    project = projects[0]
+    under_way = begin(company, "released", pause=60)
+    wait_until(lambda: states(company, "released", under_way)["helper"] == "running", 180, "the run is in its middle")
+    write_words(project, code="second", helper="second")
+    raise_version(project, "0.2.0")
+    wait_for_commit(company, releases.by_hand(project)["commit"])
+    assert not company.end_state("released", under_way), "the run ended before Airflow had the release"
+    assert words(company, company.run_dag("released")) == ["second", "second", "second"]
+    wait_until(lambda: company.end_state("released", under_way), 180, "the run ends")
+    assert words(company, under_way) == ["first", "first", "first"]
+
+
+def test_release_of_a_helper_alone_and_a_rollback(company: Airflow, projects: list[Path], releases: Releases) -> None:
+    project = projects[0]
+    write_words(project, helper="third")
+    raise_version(project, "0.3.0")
+    wait_for_commit(company, releases.by_hand(project)["commit"])
+    assert words(company, company.run_dag("released")) == ["second", "third", "second"]
+    wait_for_commit(company, releases.roll_back(project, "0.1.0")["commit"])
+    assert words(company, company.run_dag("released")) == ["first", "first", "first"]

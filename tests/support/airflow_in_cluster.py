@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +47,7 @@ class AirflowInCluster:
     Attributes:
         cluster: Where it runs.
         directory: An empty directory.
-        image: Airflow's image, which has the git server's repository.
+        image: Airflow's image, which has the central DAG repository as it begins.
         more: Further variables of the role.
     """
 
@@ -59,24 +57,14 @@ class AirflowInCluster:
     more: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def node(self) -> str:
-        """The node's address."""
-        return urlsplit(self.cluster.kept["server"]).hostname or ""
-
-    @property
     def credentials(self) -> dict[str, dict[str, str]]:
         """Who may sign in, by service, as the role has made them."""
         keys = self.cluster.get("-n", COMPANY, "secret", "airflow-keys")["data"]
         return {"airflow": {"user": "admin", "password": base64.b64decode(keys["admin-password"]).decode()}}
 
-    @property
-    def repository(self) -> str:
-        """The address of the central DAG repository, for those outside of the cluster."""
-        return f"git://{self.node}:{GIT_PORT}/airflow-dags.git"
-
     def url(self, service: str, path: str = "") -> str:
         """Return an address of a service."""
-        return f"http://{self.node}:{PORT}{path}"
+        return f"http://{node(self.cluster)}:{PORT}{path}"
 
     def deploy(self) -> None:
         """Put it into the cluster, and wait until it answers."""
@@ -161,6 +149,16 @@ def _volume(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
 
 
+def dag_repository(cluster: Cluster) -> str:
+    """Return the address of the central DAG repository, for those outside of the cluster."""
+    return f"git://{node(cluster)}:{GIT_PORT}/airflow-dags.git"
+
+
+def node(cluster: Cluster) -> str:
+    """Return the node's address."""
+    return urlsplit(cluster.kept["server"]).hostname or ""
+
+
 def push(image: str) -> str:
     """Push an image to the cluster's registry, as a release would; return its name by digest."""
     name = f"{REGISTRY}/{image}"
@@ -180,24 +178,17 @@ def git(directory: Path, *arguments: str) -> None:
     subprocess.run(["git", "-C", directory, *arguments], check=True, capture_output=True, timeout=120, env=environment)
 
 
-def build_airflow(base: str, projects: Sequence[Path], context: Path) -> str:
-    """Make an image of Airflow with git, and with a repository of the projects' DAGs; return its name.
+def build_airflow(base: str, dag_repository: Path, context: Path) -> str:
+    """Make an image of Airflow with git, and with a central DAG repository that takes pushes; return its name.
 
     Args:
         base: The image that the product has built for its own Airflow.
-        projects: The projects.
+        dag_repository: A checkout of the repository.
         context: An empty directory.
     """
-    work = context / "work"
-    for project in projects:
-        shutil.copytree(project / "dags", work / "dags" / project.name)
-    git(work, "init", "--quiet", "--initial-branch=main")
-    git(work, "add", ".")
-    git(work, "commit", "--quiet", "--message=Release")
-    git(context, "clone", "--quiet", "--bare", "work", "airflow-dags.git")
+    git(context, "clone", "--quiet", "--bare", str(dag_repository), "airflow-dags.git")
     git(context / "airflow-dags.git", "config", "daemon.receivepack", "true")
     (context / "Dockerfile").write_text(DOCKERFILE.replace("BASE", base))
-    (context / ".dockerignore").write_text("work\n")
     image = "gaiaflow-test/company-airflow:1"
     command = ["docker", "build", "--quiet", "--tag", image, "--build-arg", "PIP_INDEX_URL", str(context)]
     subprocess.run(command, check=True, capture_output=True, timeout=900)

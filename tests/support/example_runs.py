@@ -18,6 +18,8 @@ TASKS = ("load_data", "split", "model.train", "model.register", "predict")
 OWN_TO_A_RUN = {"run_id", "model_uri", "version", "uri"}
 ARTIFACT_MIB = 200
 VALUES = f"""
+# ruff: noqa
+# fmt: off
 import json
 import sys
 from pathlib import Path

@@ -4,6 +4,8 @@ import math
 from typing import Any
 
 PROBE = '''
+# ruff: noqa
+# fmt: off
 """Functions that the tests run as tasks."""
 
 import os
