@@ -23,8 +23,10 @@ from pathlib import Path
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# What releases go to here is what the tests have them go to.
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from bench import cluster, containers, machines, pods, stack
+from bench import cluster, containers, machines, pods, releases, stack
 from bench.measure import Bench, Row
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -36,7 +38,8 @@ NOTES = f"""\
 {machines.NOTES}
 {containers.NOTES}
 {cluster.NOTES}
-{pods.NOTES}"""
+{pods.NOTES}
+{releases.NOTES}"""
 
 # In the order in which they run: hosts and builds have the machine for themselves, and the first start makes the stack
 # that others use.
@@ -64,6 +67,7 @@ MEASUREMENTS: dict[int, Callable[[Bench], Row]] = {
     20: pods.measure_task,
     22: pods.measure_runner,
     21: pods.measure_many,
+    24: releases.measure_release,
 }
 
 
@@ -129,7 +133,7 @@ def wanted_numbers(text: str) -> set[int]:
 def main() -> int:
     """Measures, prints, and keeps the results of a whole run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=wanted_numbers, metavar="N[,N]", help="these of the measurements 1 to 23")
+    parser.add_argument("--only", type=wanted_numbers, metavar="N[,N]", help="these of the measurements 1 to 24")
     parser.add_argument("--peer-role", type=Path, metavar="DIR", help="a copy of the role that 7 is compared with")
     given = parser.parse_args()
     only: set[int] | None = given.only
