@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections import defaultdict
@@ -280,7 +281,8 @@ def place(cdr: Cdr, release: Mapping[str, Any], image: str) -> tuple[bool, Recor
     named = {name: release[name] for name in ("project", "package", "version", "source", "commit")}
     record = Record(**named, image=image, files=digest_of(folder))
     refuse_other_content(cdr, record)
-    if before and replace(record, parsed_with=before.parsed_with, dags=before.dags, commit=before.commit) == before:
+    kept = {name: getattr(before, name) for name in ("parsed_with", "dags", "commit", "source")} if before else {}
+    if before and replace(record, **kept) == before:
         record = before
     cdr.write_record(record)
     changed = cdr.set_owners(project, release["release"]["owners"]) or record is not before
@@ -301,13 +303,22 @@ def refuse_other_source(before: Record | None, release: Mapping[str, Any]) -> No
     """
     if not before:
         return
-    moved = before.source and release["source"] and before.source != release["source"]
+    moved = before.source and release["source"] and place_of(before.source) != place_of(release["source"])
     if moved or before.package != release["package"]:
         raise CdrError(
             f"The folder '{before.project}' belongs to the project at {before.source or before.package}.",
             f"Rename this project; if it has moved, write its new source into {DAGS}/{before.project}/{RECORD}, in a "
             "commit of its own.",
         )
+
+
+def place_of(source: str) -> str:
+    """Return a repository's host and path, by whatever protocol its address is.
+
+    Args:
+        source: Its address, as git takes it.
+    """
+    return re.sub(r"^(?:\w+://)?(?:[^@/]*@)?([^/:]+)(?::\d+(?=/))?[:/]+", r"\1/", source).lower()
 
 
 def refuse_other_content(cdr: Cdr, record: Record) -> None:
@@ -341,12 +352,15 @@ def fill(folder: Path, release: Mapping[str, Any], image: str) -> None:
     Raises:
         CdrError: A file of the project can't be taken.
     """
-    source = Path(release["dags"])
+    source, tracked = Path(release["dags"]), release["tracked"]
     if any(path.is_symlink() for path in source.rglob("*")):
         raise CdrError(f"{source} holds symbolic links, which would lead nowhere.", "Put files in their places.")
     shutil.rmtree(folder, ignore_errors=True)
     for path in files_of(source):
-        target = folder / path.relative_to(source)
+        relative = path.relative_to(source)
+        if tracked is not None and f"{DAGS}/{relative}" not in tracked:
+            continue  # git ignores it: it may be somebody's secret
+        target = folder / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
     package = folder / f"{release['package']}_dags"
@@ -412,7 +426,7 @@ def remove(cdr: Cdr, project: str, by: str) -> bool:
         by: Who does it.
     """
     record = cdr.record(project)
-    if not (cdr.dags / project).is_dir():
+    if project not in cdr.folders():
         return cdr.set_owners(project, [])
     shutil.rmtree(cdr.dags / project)
     cdr.set_owners(project, [])

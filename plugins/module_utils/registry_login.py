@@ -57,6 +57,11 @@ def login_of(host: str, directory: str) -> tuple[str, str] | None:
         ) from error
     if not found:
         return None
+    if found.get("IdentityToken"):
+        raise RegistryError(
+            f"Docker's login for {host} is an identity token, which can't be used here.",
+            f"Set {USER} and {PASSWORD}, to an account or token that the registry takes as a password.",
+        )
     user, password = found.get("username") or found.get("Username"), found.get("password") or found.get("Password")
     return (user, password) if user and password else None
 

@@ -49,6 +49,7 @@ def examine(parameters: Mapping[str, Any]) -> dict[str, Any]:
         "version": version,
         "content": content_digest(project, parameters["base"]),
         "dags": str(project / "dags"),
+        "tracked": repository.tracked("dags"),
         "commit": repository.ask("rev-parse", "HEAD"),
         "source": source_of(repository, environment),
         **where_to(stage, image),
@@ -136,6 +137,30 @@ class Repository:
         done = self._run(*words)
         return "" if done.returncode else done.stdout.removesuffix("\n")
 
+    def must_tell(self, *words: str) -> str:
+        """Return what git says; nothing outside of a repository.
+
+        Args:
+            words: The question.
+
+        Raises:
+            ReleaseError: Git fails.
+        """
+        if not self.exists:
+            return ""
+        done = self._run(*words)
+        if done.returncode:
+            raise ReleaseError(f"Git can't tell what is committed: {done.stderr.strip()}", "Do what it says.")
+        return done.stdout.removesuffix("\n")
+
+    def tracked(self, folder: str) -> list[str] | None:
+        """Return the files of a folder that are in git, None outside of a repository.
+
+        Args:
+            folder: The folder, below the project.
+        """
+        return self.must_tell("ls-files", "-z", "--", folder).split("\0") if self.exists else None
+
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = ["git", "-C", str(self.directory), *words]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
@@ -181,7 +206,7 @@ def refuse_uncommitted(repository: Repository) -> None:
     Raises:
         ReleaseError: There are such changes.
     """
-    changed = repository.ask("status", "--porcelain", "--", ".").splitlines()
+    changed = repository.must_tell("status", "--porcelain", "--", ".").splitlines()
     if changed:
         listed = ", ".join(line[3:] for line in changed[:5]) + (", ..." if len(changed) > 5 else "")
         raise ReleaseError(

@@ -80,7 +80,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.dag_repository import Cdr, git_in, note_dags, place, remove, restore
+from ..module_utils.dag_repository import Cdr, git_in, note_dags, place, refuse_other_source, remove, restore
 from ..module_utils.errors import SetupError
 
 
@@ -101,6 +101,7 @@ def change(given: dict[str, Any]) -> dict[str, Any]:
     if state == "placed":
         changed, record = place(cdr, given["release"], given["image"])
     else:
+        refuse_other_source(cdr.record(project), given["release"])
         changed, record = restore(cdr, project, given["version"], given["by"], git_in(cdr.root))
     return {"changed": changed, "different": changed, "record": asdict(record)}
 

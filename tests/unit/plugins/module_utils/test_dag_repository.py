@@ -29,7 +29,14 @@ def release(tmp_path: Path, project: str = "wine", version: str = "1.0.0", **mor
         "version": version,
         "source": f"https://git.example/{project}",
     }
-    told |= {"commit": "c1", "dags": str(folder.parent), "stage": "", "pods": {"namespace": "team"}, "by": "ada"}
+    told |= {
+        "commit": "c1",
+        "dags": str(folder.parent),
+        "tracked": None,
+        "stage": "",
+        "pods": {"namespace": "team"},
+        "by": "ada",
+    }
     return {**told, "release": {"owners": ["@team"]}, **more}
 
 
