@@ -120,8 +120,8 @@ quota:
   returned: always
   type: dict
 pod:
-  description: C(state) is ended, unmade, refused, waiting, pull, unscheduled or failed, C(said) what is wrong, and
-    C(told) what it left.
+  description: C(state) is ended, unmade, refused, waiting, pull, unscheduled, ended_early or failed, C(said) what is
+    wrong, and C(told) what it left.
   returned: always
   type: dict
 airflow:
@@ -337,7 +337,13 @@ def number(quantity: Any) -> Decimal:
     """Return what Kubernetes reads a quantity as: cores, or bytes."""
     from kubernetes.utils.quantity import parse_quantity
 
-    return Decimal(parse_quantity(quantity))  # type: ignore[no-untyped-call]
+    try:
+        return Decimal(parse_quantity(quantity))  # type: ignore[no-untyped-call]
+    except ValueError:
+        raise ProdError(
+            f"'{quantity}' is no amount of Kubernetes'.",
+            "Write check.resources in prod.yaml like {limits: {memory: 2Gi}}.",
+        ) from None
 
 
 def asked_of(resource: str, resources: Mapping[str, Mapping[str, Any]]) -> Decimal:
@@ -420,7 +426,7 @@ def pod_state(pod: Mapping[str, Any]) -> dict[str, Any]:
         return ended_state(ended)
     if status.get("phase") == "Failed":
         return {
-            "state": "failed",
+            "state": "ended_early",
             "said": f"{status.get('reason', '')} {status.get('message', '')}".strip(),
             "told": {},
         }

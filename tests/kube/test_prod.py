@@ -36,7 +36,7 @@ env_secrets: [greeting]
 node_selector: {{kubernetes.io/os: linux}}
 tolerations: [{{key: none, operator: Exists, effect: NoSchedule}}]
 """
-LONG = f"""
+LONG = f"""\
 # ruff: noqa
 # fmt: off
 import sys
@@ -61,7 +61,7 @@ with DAG("faults", schedule=None):
     add("secret", "environment", {{"names": ["GREETING"]}})
 """
 
-RELEASED = f"""
+RELEASED = f"""\
 # ruff: noqa
 # fmt: off
 import sys
@@ -115,19 +115,22 @@ def projects(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def dev(cluster: Cluster, projects: list[Path]) -> Run:
-    """The example, run by the stack's Airflow as functions; this Airflow rests afterwards."""
-    run = run_in(cluster, "dev")
-    cluster.setup("mlops", "--stop", "--service", "airflow", "--instance", cluster.stack.instance)
-    return run
-
-
-@pytest.fixture(scope="module")
 def releases(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Releases:
     """What makes releases."""
     if reason := companies.lacking():
         pytest.skip(reason)
     return make_releases(cluster, tmp_path_factory.mktemp("releases"))
+
+
+@pytest.fixture(scope="module")
+def dev(cluster: Cluster, releases: Releases, projects: list[Path]) -> Iterator[Run]:
+    """The example, run by the stack's Airflow as functions; this Airflow rests until the end."""
+    try:
+        run = run_in(cluster, "dev")
+        cluster.setup("mlops", "--stop", "--service", "airflow", "--instance", cluster.stack.instance)
+        yield run
+    finally:
+        start_airflow(cluster, "prod_local")
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +155,6 @@ def company(
         yield Airflow(found)
     finally:
         found.remove()
-        start_airflow(cluster, "prod_local")
 
 
 @pytest.fixture(scope="module")
@@ -262,14 +264,14 @@ def test_release_is_what_runs_next_and_a_run_ends_as_it_began(
     company: Airflow, projects: list[Path], releases: Releases
 ) -> None:
     project = projects[0]
-    under_way = begin(company, "released", pause=60)
+    under_way = begin(company, "released", pause=240)
     wait_until(lambda: states(company, "released", under_way)["helper"] == "running", 180, "the run is in its middle")
     write_words(project, code="second", helper="second")
     raise_version(project, "0.2.0")
     wait_for_commit(company, releases.by_hand(project)["commit"])
     assert not company.end_state("released", under_way), "the run ended before Airflow had the release"
     assert words(company, company.run_dag("released")) == ["second", "second", "second"]
-    wait_until(lambda: company.end_state("released", under_way), 180, "the run ends")
+    wait_until(lambda: company.end_state("released", under_way), 420, "the run ends")
     assert words(company, under_way) == ["first", "first", "first"]
 
 

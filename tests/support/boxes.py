@@ -11,7 +11,9 @@ from stack import CHECKOUT, PACKAGE, SUMMARY, Stack
 
 INSTANCE = "boxes"
 START = ("mlops", "--start", "--runtime", "docker", "--service", "airflow", "--service", "mlflow")
-DAG = f"""
+DAG = f"""\
+# ruff: noqa
+# fmt: off
 import sys
 from pathlib import Path
 sys.path.append(str(Path(__file__).absolute().parents[1]))

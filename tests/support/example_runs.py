@@ -17,7 +17,7 @@ from stack import CHECKOUT, PACKAGE, Airflow, HasAirflow, Mlflow
 TASKS = ("load_data", "split", "model.train", "model.register", "predict")
 OWN_TO_A_RUN = {"run_id", "model_uri", "version", "uri"}
 ARTIFACT_MIB = 200
-VALUES = f"""
+VALUES = f"""\
 # ruff: noqa
 # fmt: off
 import json

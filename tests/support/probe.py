@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-PROBE = '''
+PROBE = '''\
 # ruff: noqa
 # fmt: off
 """Functions that the tests run as tasks."""

@@ -79,7 +79,7 @@ def make_releases(cluster: Cluster, directory: Path) -> Releases:
 
 
 def begin_repository(project: Path) -> None:
-    """Commit all of a project, as it is, to a new repository."""
+    """Commit all of a project, as it is, to a new repository; act knows its name by GitHub's addresses alone."""
     git("init", "--quiet", "--initial-branch=main", str(project))
     git(
         "-C",
@@ -87,7 +87,7 @@ def begin_repository(project: Path) -> None:
         "remote",
         "add",
         "origin",
-        f"https://git.example/{TEAM}/{project.name.replace(' ', '-')}.git",
+        f"https://github.com/{TEAM}/{project.name.replace(' ', '-')}.git",
     )
     commit(project, "Begin")
     git("-C", str(project), "tag", "begun")
