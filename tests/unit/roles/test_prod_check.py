@@ -57,7 +57,7 @@ PODS: dict[str, tuple[dict[str, Any], str, str, dict[str, Any]]] = {
     "no start": (pod({"waiting": {"reason": "CreateContainerError", "message": "x"}}), "failed", "ContainerError", {}),
     "no node": ({"status": {"phase": "Pending", "conditions": NO_NODE}}, "unscheduled", "0/1 nodes", {}),
     "begins": (pod({"waiting": {"reason": "ContainerCreating"}}), "waiting", "ContainerCreating", {}),
-    "too late": ({"status": {"phase": "Failed", "reason": "DeadlineExceeded"}}, "failed", "DeadlineExceeded", {}),
+    "too late": ({"status": {"phase": "Failed", "reason": "DeadlineExceeded"}}, "ended_early", "DeadlineExceeded", {}),
     "deleted": ({}, "failed", "somebody deleted", {}),
 }  # fmt: skip
 
