@@ -73,7 +73,7 @@ def test_a_release_and_again(releases: Releases) -> None:
 
 
 def test_a_version_never_changes_and_one_can_go_back(releases: Releases) -> None:
-    releases.told("release", "image")
+    releases.push_image()
     first = releases.told("release", "dags")["release"]
     tree = releases.cdr("rev-parse", f"main:{FOLDER}")
     (releases.project / "src" / PACKAGE / "new.py").write_text("NUMBER = 2\n")
@@ -110,7 +110,7 @@ def test_who_may_not_is_told_before_anything_is_pushed(releases: Releases) -> No
     assert "The git server refuses the login" in releases.refused("release", "check", GAIAFLOW_CDR_TOKEN="wrong")
     assert releases.registry.tags(REPOSITORY) == [] and releases.git.pushes == 0
 
-    releases.told("release", "image")
+    releases.push_image()
     releases.git.refuses_pushes = True
     assert "The git server refuses the push" in releases.refused("release", "dags")
     assert len(releases.subjects()) == 1
@@ -158,7 +158,7 @@ def move_during_push(releases: Releases, project: str, version: str, *dags: str)
 
 
 def test_two_releases_of_a_project_at_once(releases: Releases) -> None:
-    releases.told("release", "image")
+    releases.push_image()
     move_during_push(releases, NAME, "7.0.0")
     said = releases.refused("release", "dags")
     assert f"Another release of {NAME} was made at the same time: 7.0.0" in said
@@ -166,7 +166,7 @@ def test_two_releases_of_a_project_at_once(releases: Releases) -> None:
 
 
 def test_releases_of_two_projects_at_once(releases: Releases) -> None:
-    releases.told("release", "image")
+    releases.push_image()
     move_during_push(releases, "beer-project", "1.0.0")
     releases.told("release", "dags")
     assert releases.subjects()[:2] == [f"Release {NAME} 0.1.0", "Release beer-project 1.0.0"]
@@ -228,7 +228,7 @@ class Requests(http.server.BaseHTTPRequestHandler):
 
 def test_a_pull_request_is_made_once(releases: Releases) -> None:
     releases.describe(deliver="pull_request", platform="github")
-    releases.told("release", "image")
+    releases.push_image()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Requests) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         command = ["release", "dags", "-e", f"dag_repository_api=http://127.0.0.1:{server.server_address[1]}"]

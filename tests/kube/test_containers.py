@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 import os
 import urllib.request
+from collections.abc import Iterator
 
+import pytest
 from boxes import start
 from clusters import Cluster
 from stack import SUMMARY, Airflow, Stack, objects
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rest_afterwards(boxes: Cluster) -> Iterator[None]:
+    """Stop the stack in containers after these tests: its health checks alone take a quarter of a core."""
+    yield
+    boxes.stack.run("mlops", "--stop")
 
 
 def test_tasks_run_in_pods_and_reach_mlflow_and_s3(boxes: Cluster, stack: Stack) -> None:

@@ -35,7 +35,7 @@ def change_code(company: Company) -> None:
 
 
 def test_release_then_another_then_back(clean: Company) -> None:
-    first = clean.release("v0.1.0")
+    first = clean.release("v0.1.0", tested=False)
     assert first.returncode == 0, first.stdout
     digest = clean.registry.digest(REPOSITORY, "0.1.0")
     assert image_in_dags(clean) == f"{clean.registry.host}/{REPOSITORY}@{digest}"
@@ -45,11 +45,6 @@ def test_release_then_another_then_back(clean: Company) -> None:
     assert "octo" in clean.cdr(f"releases/{NAME}.yaml")
 
     change_code(clean)
-    refused = clean.release("v0.1.0", tested=False)
-    assert steps(refused.stdout, "Failure") == [CHECK]
-    assert f"{NAME} 0.1.0 is in the registry with another content" in refused.stdout
-    assert clean.registry.digest(REPOSITORY, "0.1.0") == digest and clean.git.pushes == 1
-
     clean.raise_version("0.2.0")
     second = clean.release("v0.2.0", tested=False)
     assert second.returncode == 0, second.stdout
@@ -62,7 +57,7 @@ def test_release_then_another_then_back(clean: Company) -> None:
     assert clean.subjects() == [
         f"Roll back {NAME} to 0.1.0", f"Release {NAME} 0.2.0", f"Release {NAME} 0.1.0", BEGUN,
     ]  # fmt: skip
-    logs = "".join(done.stdout for done in (first, refused, second, back))
+    logs = "".join(done.stdout for done in (first, second, back))
     assert_no_secret(clean, logs)
 
 
@@ -110,7 +105,6 @@ def test_failing_tests_end_the_release(clean: Company) -> None:
     ("tag", "secrets", "message"),
     [
         ("v0.3.0", {}, "The tag is v0.3.0, and the package's __version__ is 0.1.0"),
-        ("v0.1.0", {"REGISTRY_PASSWORD": "wrong"}, "refuses the login"),
         ("v0.1.0", {"CDR_TOKEN": "wrong"}, "The git server refuses the login"),
     ],
 )
@@ -120,29 +114,6 @@ def test_what_stands_in_the_way_ends_it_before_a_push(
     done = clean.release(tag, tested=False, **secrets)
     assert steps(done.stdout, "Failure") == [CHECK], done.stdout
     assert message in done.stdout
-    assert nothing_was_pushed(clean)
-
-
-def test_refused_push_of_dags_is_completed_by_a_second_run(clean: Company) -> None:
-    clean.git.refuses_pushes = True
-    done = clean.release("v0.1.0", tested=False)
-    assert steps(done.stdout, "Failure") == [DAGS], done.stdout
-    assert "The git server refuses the push" in done.stdout
-    digest = clean.registry.digest(REPOSITORY, "0.1.0")
-    assert clean.subjects() == [BEGUN]
-    clean.git.refuses_pushes = False
-    done = clean.release("v0.1.0", tested=False)
-    assert done.returncode == 0, done.stdout
-    assert clean.registry.digest(REPOSITORY, "0.1.0") == digest and image_in_dags(clean).endswith(digest)
-
-
-def test_network_that_goes_in_the_middle_of_a_push(clean: Company) -> None:
-    clean.registry.empty()
-    clean.registry.gate.bytes_left = 20 << 20
-    done = clean.release("v0.1.0", tested=False)
-    assert steps(done.stdout, "Failure") == [IMAGE], done.stdout
-    assert "broke off" in done.stdout
-    clean.registry.gate.bytes_left = None
     assert nothing_was_pushed(clean)
 
 
