@@ -32,6 +32,30 @@ options:
     default: ""
 """
 
+EXAMPLES = r"""
+- name: Make a secret from a file of variables
+  gaiaflow.setup.kube_secret:
+    secrets: "{{ query('gaiaflow.setup.kube_secret_content', 'my-creds', env_files=['/home/me/project/.env']) }}"
+    namespace: gaiaflow
+    kubeconfig: ~/.kube/config
+
+- name: Make the secrets that a project declares
+  gaiaflow.setup.kube_secret:
+    secrets: "{{ query('gaiaflow.setup.kube_secret_content', project='/home/me/project') }}"
+    namespace: gaiaflow
+    kubeconfig: ~/.kube/config
+"""
+
+RETURN = r"""
+_list:
+  description:
+    - A mapping for each secret, with C(name), C(data) and C(warnings).
+    - Where something is wrong, a single one with C(name), C(refused) and C(hint), and without data.
+  type: list
+  elements: dict
+  sample: [{name: my-creds, data: {API_KEY: Yg==}, warnings: []}]
+"""
+
 import base64
 import binascii
 import io
