@@ -56,7 +56,7 @@ test-release: $(READY) ## a project's releases: its workflows under act, a regis
 test-kube: $(READY) ## the cluster on a real Minikube; builds it where none is on the PATH (tests/kube/README.md)
 	@$(hand_over_pip_settings); python -m pytest tests/kube
 
-test-molecule: $(READY) ## each role and the whole workstation on three hosts under Molecule; needs a Docker engine
+test-molecule: $(READY) ## the roles of a workstation, and the whole, on three hosts under Molecule; needs a Docker engine
 	for suite in bookworm trixie; do \
 		docker image inspect "gaiaflow-test/host:$$suite" >/dev/null 2>&1 \
 			|| tests/hosts/build_image "$$suite" "gaiaflow-test/host:$$suite"; \
