@@ -56,14 +56,14 @@ test-release: $(READY) ## a project's releases: its workflows under act, a regis
 test-kube: $(READY) ## the cluster on a real Minikube; builds it where none is on the PATH (tests/kube/README.md)
 	@$(hand_over_pip_settings); python -m pytest tests/kube
 
-test-molecule: $(READY) ## each role and the whole workstation on three hosts under Molecule; needs a Docker engine
+test-molecule: $(READY) ## the roles of a workstation, and the whole, on three hosts under Molecule; needs a Docker engine
 	for suite in bookworm trixie; do \
 		docker image inspect "gaiaflow-test/host:$$suite" >/dev/null 2>&1 \
 			|| tests/hosts/build_image "$$suite" "gaiaflow-test/host:$$suite"; \
 	done
 	molecule test --all
 
-lint: $(READY) ## ruff, mypy (strict), yamllint, ansible-lint, shellcheck, hadolint, actionlint
+lint: $(READY) ## ruff, mypy (strict), yamllint, ansible-lint, shellcheck, hadolint, actionlint, check-jsonschema
 	ruff check .
 	ruff format --check .
 	mypy --strict
@@ -73,7 +73,8 @@ lint: $(READY) ## ruff, mypy (strict), yamllint, ansible-lint, shellcheck, hadol
 		tests/hosts/{build_image,build_base_images,build_service_images,build_minio} \
 		tests/hosts/{debian_mirror,unpack_docker_plugins} roles/{docker,conda}/files/*.sh \
 		tests/support/miniforge.sh
-	hadolint roles/mlops/files/images/*.Dockerfile roles/model_image/files/*.Dockerfile tests/hosts/images/*/Dockerfile tests/kube/registry.Dockerfile tests/release/runner.Dockerfile
+	hadolint roles/mlops/files/images/*.Dockerfile roles/model_image/files/*.Dockerfile tests/hosts/images/*/Dockerfile \
+		tests/kube/registry.Dockerfile tests/kube/node/Dockerfile tests/release/runner.Dockerfile molecule/*/project/Dockerfile
 	sed 's/{{ cookiecutter.package_name }}/package/' template/*/Dockerfile | hadolint -
 	tools/actionlint/run
 	check-jsonschema --builtin-schema vendor.gitlab-ci template/*/.gitlab-ci.yml

@@ -36,7 +36,7 @@ class BusyError(GaiaflowError):
     exit_code = 75
 
 
-class SetupError(GaiaflowError):
+class InstallationError(GaiaflowError):
     """This installation or machine can't run Ansible; nothing has been done."""
 
 

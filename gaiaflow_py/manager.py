@@ -222,14 +222,6 @@ class MinikubeManager:
         """
         return pushed.find_unchanged(self._cluster, self._options) or self._change("build-only")
 
-    def create_config(self) -> RunResult:
-        """Write the kubeconfig that Airflow uses.
-
-        Raises:
-            RunError: It failed.
-        """
-        return self._change("create-config-only")
-
     def create_secrets(self) -> RunResult:
         """Make the secrets that the project declares.
 

@@ -74,6 +74,7 @@ def _pushed_image(project: Path, connection: Path, settings: dict[str, Any]) -> 
     kept = read_whole(connection / "cluster.json")
     if (kept.get("kind"), kept.get("profile")) != ("minikube", settings["cluster_profile"]):
         return ""
+    # By default what project_image_base is; another value of either is no variable that is understood here.
     wanted = {"project": project, "package": "", "base": settings["base_image"], "index": "", "always": False}
     try:
         state = examine(wanted)

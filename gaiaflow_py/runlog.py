@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import TextIO
 
-from gaiaflow_py.errors import SetupError
+from gaiaflow_py.errors import InstallationError
 from gaiaflow_py.paths import home, private_directory
 from gaiaflow_py.request import Request
 
@@ -52,13 +52,13 @@ def opened(request: Request) -> Iterator[RunLog]:
         request: The run. Of its values only the playbook and the command are written: others may be secret.
 
     Raises:
-        SetupError: The directory of logs can't be written.
+        InstallationError: The directory of logs can't be written.
     """
     began = datetime.now(UTC)
     try:
         path = _reserve(request, began)
     except OSError as error:
-        raise SetupError(f"Can't write a log file: {error}", "GAIAFLOW_HOME says where they go.") from error
+        raise InstallationError(f"Can't write a log file: {error}", "GAIAFLOW_HOME says where they go.") from error
     with path.open("a", encoding="utf-8") as file:
         log = RunLog(path, file)
         log.write(

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from gaiaflow_py import environment, extravars, progress, runlog
-from gaiaflow_py.errors import InputError, SetupError
+from gaiaflow_py.errors import InputError, InstallationError
 from gaiaflow_py.events import KILLED, Collector, Event, RunResult
 from gaiaflow_py.lock import held, run_lock
 from gaiaflow_py.paths import content_root, home, remove_tree
@@ -57,7 +57,7 @@ def run(request: Request) -> RunResult:
     Raises:
         InputError: The inventory or a file of variables doesn't exist.
         BusyError: Another run works on the same instance.
-        SetupError: Ansible can't be run here.
+        InstallationError: Ansible can't be run here.
     """
     _check(request)
     with held(request.held, request.command, _say, remove=request.leaves_nothing), runlog.opened(request) as log:
@@ -82,7 +82,7 @@ def _check(request: Request) -> None:
         if not path.is_file():
             raise InputError(f"The file of variables '{path}' doesn't exist.")
     if not _playbook(request).is_file():
-        raise SetupError(f"The playbook '{_playbook(request)}' is missing: this installation is incomplete.")
+        raise InstallationError(f"The playbook '{_playbook(request)}' is missing: this installation is incomplete.")
 
 
 def _playbook(request: Request) -> Path:
@@ -166,7 +166,7 @@ class _Run:
             runner = Runner(config, event_handler=self._on_event, cancel_callback=self._on_poll)
             runner.run()
         except (AnsibleRunnerException, OSError) as error:
-            raise SetupError(f"ansible-runner failed: {error}", f"Log: {self._log.path}") from error
+            raise InstallationError(f"ansible-runner failed: {error}", f"Log: {self._log.path}") from error
         return KILLED if runner.rc is None else int(runner.rc)
 
     def _command(self) -> list[str]:
@@ -296,7 +296,7 @@ def _private_directory() -> Iterator[Path]:
     try:
         path = Path(tempfile.mkdtemp(prefix=PREFIX))
     except OSError as error:
-        raise SetupError(f"Can't make a temporary directory: {error}", "TMPDIR says where they go.") from error
+        raise InstallationError(f"Can't make a temporary directory: {error}", "TMPDIR says where they go.") from error
     with (path / "owner").open("w") as owner:
         fcntl.flock(owner, fcntl.LOCK_EX)
         try:

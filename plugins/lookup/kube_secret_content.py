@@ -32,6 +32,30 @@ options:
     default: ""
 """
 
+EXAMPLES = r"""
+- name: Make a secret from a file of variables
+  gaiaflow.setup.kube_secret:
+    secrets: "{{ query('gaiaflow.setup.kube_secret_content', 'my-creds', env_files=['/home/me/project/.env']) }}"
+    namespace: gaiaflow
+    kubeconfig: ~/.kube/config
+
+- name: Make the secrets that a project declares
+  gaiaflow.setup.kube_secret:
+    secrets: "{{ query('gaiaflow.setup.kube_secret_content', project='/home/me/project') }}"
+    namespace: gaiaflow
+    kubeconfig: ~/.kube/config
+"""
+
+RETURN = r"""
+_list:
+  description:
+    - A mapping for each secret, with C(name), C(data) and C(warnings).
+    - Where something is wrong, a single one with C(name), C(refused) and C(hint), and without data.
+  type: list
+  elements: dict
+  sample: [{name: my-creds, data: {API_KEY: Yg==}, warnings: []}]
+"""
+
 import base64
 import binascii
 import io
@@ -44,6 +68,8 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.gaiaflow.setup.plugins.module_utils.errors import SetupError
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 NAME_LENGTH = 253
@@ -63,17 +89,8 @@ FORM = '[tool.gaiaflow.secrets] with my-creds = ".env"'
 Read = Callable[[Path], bytes]
 
 
-class Refused(Exception):
-    """What a user gave can't be kept in a secret; the message never holds a value.
-
-    Args:
-        message: What is wrong, and where.
-        hint: What to do.
-    """
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+class RefusedError(SetupError):
+    """What a user gave can't be kept in a secret; the message never holds a value."""
 
 
 @dataclass
@@ -99,11 +116,11 @@ class Content:
             place: Where it was given.
 
         Raises:
-            Refused: The key was given before.
+            RefusedError: The key was given before.
         """
         if key in self.values:
             before = self.places[key]
-            raise Refused(f"{key} is given twice: {before} and {place}.", "Take one of the two out.")
+            raise RefusedError(f"{key} is given twice: {before} and {place}.", "Take one of the two out.")
         self.values[key], self.places[key] = value, place
         if looks_encoded(value):
             self.warnings.append(f"{key} ({place}) looks as if it were in base64 already: tasks get it as it is.")
@@ -136,7 +153,7 @@ def parse_env(content: bytes, name: str) -> Iterator[tuple[str, str, int]]:
         name: What the file is called in messages.
 
     Raises:
-        Refused: Something in it isn't understood, or a key is there twice.
+        RefusedError: Something in it isn't understood, or a key is there twice.
     """
     from dotenv.parser import parse_stream
 
@@ -147,14 +164,16 @@ def parse_env(content: bytes, name: str) -> Iterator[tuple[str, str, int]]:
         line = one.original.line + one.original.string.count("\n", 0, blank)
         place = f"{name}, line {line}"
         if one.error:
-            raise Refused(f"{place} is not understood.", "Right are NAME=value, NAME='value' and NAME=\"value\".")
+            raise RefusedError(f"{place} is not understood.", "Right are NAME=value, NAME='value' and NAME=\"value\".")
         if one.key is None:
             continue
         check_variable(one.key, place)
         if one.value is None:
-            raise Refused(f"{place}: {one.key} has no value.", f"Write {one.key}= for an empty one.")
+            raise RefusedError(f"{place}: {one.key} has no value.", f"Write {one.key}= for an empty one.")
         if one.key in lines:
-            raise Refused(f"{name} has {one.key} twice, in lines {lines[one.key]} and {line}.", "Take one of them out.")
+            raise RefusedError(
+                f"{name} has {one.key} twice, in lines {lines[one.key]} and {line}.", "Take one of them out."
+            )
         refuse_expansion(one.key, one.value, one.original.string, place)
         lines[one.key] = line
         yield one.key, one.value, line
@@ -170,10 +189,10 @@ def refuse_expansion(key: str, value: str, written: str, place: str) -> None:
         place: Where it is.
 
     Raises:
-        Refused: There is `${NAME}`, and not between single quotes.
+        RefusedError: There is `${NAME}`, and not between single quotes.
     """
     if EXPANDED.search(value) and not written.partition("=")[2].lstrip().startswith("'"):
-        raise Refused(
+        raise RefusedError(
             f"{place}: {key} has ${{...}}, which a shell puts another value in for, and this does not.",
             f"Write {key}='...' to keep it as it is, or the other value itself.",
         )
@@ -187,13 +206,13 @@ def decode(content: bytes, name: str) -> str:
         name: What the file is called in messages.
 
     Raises:
-        Refused: It isn't UTF-8.
+        RefusedError: It isn't UTF-8.
     """
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise Refused(f"{name}, line {line} isn't UTF-8.", "Save the file as UTF-8.") from None
+        raise RefusedError(f"{name}, line {line} isn't UTF-8.", "Save the file as UTF-8.") from None
 
 
 # ---- Rules of Kubernetes
@@ -206,15 +225,15 @@ def check_name(name: str) -> None:
         name: The name.
 
     Raises:
-        Refused: It is none, or one that this product uses itself.
+        RefusedError: It is none, or one that this product uses itself.
     """
     if not NAME.fullmatch(name) or len(name) > NAME_LENGTH:
-        raise Refused(
+        raise RefusedError(
             f"'{name}' is not a secret's name for Kubernetes.",
             "Use lower-case letters, digits, hyphens and dots, with a letter or digit at both ends of each part.",
         )
     if name in OWN_NAMES:
-        raise Refused(f"'{name}' is the name of a secret that `cluster --start` makes.", "Choose another name.")
+        raise RefusedError(f"'{name}' is the name of a secret that `cluster --start` makes.", "Choose another name.")
 
 
 def check_variable(key: str, place: str) -> None:
@@ -225,10 +244,10 @@ def check_variable(key: str, place: str) -> None:
         place: Where it was given.
 
     Raises:
-        Refused: It can't.
+        RefusedError: It can't.
     """
     if not VARIABLE.fullmatch(key):
-        raise Refused(
+        raise RefusedError(
             f"{place}: '{key}' is not a name for an environment variable.",
             "Use letters, digits and underscores, and no digit at the beginning.",
         )
@@ -243,14 +262,14 @@ def check_text(key: str, value: str, place: str) -> bytes:
         place: Where it was given.
 
     Raises:
-        Refused: It can't.
+        RefusedError: It can't.
     """
     if "\0" in value:
-        raise Refused(f"{place}: the value of {key} has a NUL byte, which no environment variable can hold.")
+        raise RefusedError(f"{place}: the value of {key} has a NUL byte, which no environment variable can hold.")
     try:
         return value.encode()
     except UnicodeEncodeError:
-        raise Refused(f"{place}: the value of {key} isn't UTF-8.") from None
+        raise RefusedError(f"{place}: the value of {key} isn't UTF-8.") from None
 
 
 # ---- What is given
@@ -269,14 +288,14 @@ def gather(
         read: Reads a file.
 
     Raises:
-        Refused: Something can't be kept in a secret.
+        RefusedError: Something can't be kept in a secret.
     """
     check_name(name)
     content = Content()
     for key, value in data.items():
         check_variable(str(key), "what was given")
         if not isinstance(value, str):
-            raise Refused(f"The value of {key} is a {type(value).__name__}, not text.", "Put it into quotes.")
+            raise RefusedError(f"The value of {key} is a {type(value).__name__}, not text.", "Put it into quotes.")
         content.add(str(key), check_text(key, value, "what was given"), "given by itself")
     for file in env_files:
         for key, value, line in parse_env(read_file(file, read), str(file)):
@@ -284,12 +303,12 @@ def gather(
     for key, file in files.items():
         add_file(content, key, str(file), read_file(file, read))
     if not content.values:
-        raise Refused(
+        raise RefusedError(
             f"Secret '{name}' would be empty.", "Give it a value: --from-env-file, --from-literal, --from-file."
         )
     size = sum(map(len, content.values.values()))
     if size > TOTAL_BYTES:
-        raise Refused(f"Secret '{name}' would hold {size} bytes; Kubernetes takes {TOTAL_BYTES} at most.")
+        raise RefusedError(f"Secret '{name}' would hold {size} bytes; Kubernetes takes {TOTAL_BYTES} at most.")
     return content
 
 
@@ -303,10 +322,10 @@ def add_file(content: Content, key: str, file: str, value: bytes) -> None:
         value: Its content.
 
     Raises:
-        Refused: Kubernetes takes no such key.
+        RefusedError: Kubernetes takes no such key.
     """
     if not FILE_KEY.fullmatch(key) or key == "." or key.startswith("..") or len(key) > NAME_LENGTH:
-        raise Refused(
+        raise RefusedError(
             f"'{key}' is not a key for Kubernetes.", "Use letters, digits, '-', '_' and '.': KEY=FILE names one."
         )
     content.add(key, value, file)
@@ -337,21 +356,21 @@ def read_file(file: str, read: Read) -> bytes:
         read: Reads a file.
 
     Raises:
-        Refused: It can't be read.
+        RefusedError: It can't be read.
     """
     path = Path(file).expanduser()
     try:
         if not path.is_file():
-            raise Refused(
+            raise RefusedError(
                 f"The file {path} is a directory or another thing that is no file."
                 if path.exists()
                 else f"There is no file {path}."
             )
         if path.stat().st_size > READ_BYTES:
-            raise Refused(f"{path} is too big for a secret, which holds {TOTAL_BYTES} bytes at most.")
+            raise RefusedError(f"{path} is too big for a secret, which holds {TOTAL_BYTES} bytes at most.")
         return read(path)
     except OSError as error:
-        raise Refused(f"Can't read {path}: {error.strerror}.") from None
+        raise RefusedError(f"Can't read {path}: {error.strerror}.") from None
 
 
 def declared(project: str) -> dict[str, str]:
@@ -361,23 +380,23 @@ def declared(project: str) -> dict[str, str]:
         project: The project's directory.
 
     Raises:
-        Refused: It declares none, or wrongly.
+        RefusedError: It declares none, or wrongly.
     """
     if not project:
-        raise Refused("There is no project whose secrets could be made.", "Name it with --project DIR.")
+        raise RefusedError("There is no project whose secrets could be made.", "Name it with --project DIR.")
     path = Path(project).expanduser() / "pyproject.toml"
     text = decode(read_file(str(path), Path.read_bytes), str(path))
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise Refused(f"{path} is not valid TOML: {error}.") from None
+        raise RefusedError(f"{path} is not valid TOML: {error}.") from None
     found: Any = tables
     for key in ("tool", "gaiaflow", "secrets"):
         found = found.get(key, {}) if isinstance(found, dict) else None
     if not isinstance(found, dict) or not all(isinstance(file, str) for file in found.values()):
-        raise Refused(f"{path}: secrets are names with a .env file each.", f"Right is {FORM}.")
+        raise RefusedError(f"{path}: secrets are names with a .env file each.", f"Right is {FORM}.")
     if not found:
-        raise Refused(f"{path} declares no secrets.", f"Right is {FORM}.")
+        raise RefusedError(f"{path} declares no secrets.", f"Right is {FORM}.")
     return {name: str(path.parent / Path(file).expanduser()) for name, file in found.items()}
 
 
@@ -406,7 +425,7 @@ def results(terms: Sequence[str], given: Mapping[str, Any], read: Read) -> list[
             wanted = [(name, gather(name, {}, [file], {}, read)) for name, file in declared(given["project"]).items()]
         else:
             wanted = [(name, gather(name, given["data"], given["env_files"], given["files"], read))]
-    except Refused as refused:
+    except RefusedError as refused:
         return [{"name": name, "data": {}, "refused": str(refused), "hint": refused.hint}]
     return [result(*one) for one in wanted]
 
@@ -434,7 +453,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         try:
             real = self._loader.get_real_file(str(path), decrypt=True)
         except AnsibleError as error:
-            raise Refused(
+            raise RefusedError(
                 f"{path} is encrypted by Ansible Vault, and can't be decrypted: {' '.join(error.message.split())}",
                 "ANSIBLE_VAULT_PASSWORD_FILE names the file with its password.",
             ) from None

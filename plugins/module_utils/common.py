@@ -21,6 +21,8 @@ from .errors import SetupError
 INSTANCE_VARIABLE = "GAIAFLOW_INSTANCE_DIRECTORY"
 # And in this one, which service it is of.
 SERVICE_VARIABLE = "GAIAFLOW_SERVICE"
+# The file that a Python environment gets when everything in it is in place.
+COMPLETE = ".complete"
 
 
 class ServiceError(SetupError):
@@ -139,6 +141,18 @@ def read_whole(path: Path) -> dict[str, Any]:
         return read_json(path)
     except (OSError, ValueError):
         return {}
+
+
+def refusal_message(said: bytes) -> str:
+    """Return what the Docker engine or an API server says in a refusal; their own are JSON, a proxy's may be anything.
+
+    Args:
+        said: The body of its answer.
+    """
+    try:
+        return str(json.loads(said)["message"])
+    except (ValueError, KeyError, TypeError):
+        return said[:200].decode(errors="replace")
 
 
 def copy_of(path: Path) -> Path:

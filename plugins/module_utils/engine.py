@@ -9,6 +9,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from .common import refusal_message
+
 SOCKET = "/var/run/docker.sock"
 ANSWER_S = 5.0
 
@@ -110,7 +112,7 @@ class Engine:
             answer = connection.getresponse()
             said = answer.read()
             if answer.status >= 400:
-                raise EngineError(answer.status, _message(said))
+                raise EngineError(answer.status, refusal_message(said))
             return said
         except http.client.HTTPException as error:
             raise self._no_engine(error) from error
@@ -139,11 +141,3 @@ class SocketConnection(http.client.HTTPConnection):
         except OSError as error:
             error.filename = self.path
             raise
-
-
-def _message(said: bytes) -> str:
-    """Return what a refusal says; the engine's own are JSON."""
-    try:
-        return str(json.loads(said)["message"])
-    except (ValueError, KeyError, TypeError):
-        return said[:200].decode(errors="replace")

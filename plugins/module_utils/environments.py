@@ -19,13 +19,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .common import locked, read_json, report_progress, write_private
+from .common import COMPLETE, locked, read_json, report_progress, write_private
 from .errors import SetupError
 from .package_sources import Unreadable, uv_arguments, uv_settings
 from .pyproject import Declared, ProjectFileError, declared, local_path, python_version
 from .shell import user_environment
 
-COMPLETE = ".complete"
 TELL_S = 0.5
 
 # Half of all code is big and seldom or never imported; it compiles itself when it is.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .common import read_whole
+from .common import read_whole, refusal_message
 from .errors import SetupError
 
 ANSWER_S = 5.0
@@ -76,7 +76,7 @@ class Access:
             with urllib.request.build_opener(*handlers).open(request, timeout=seconds) as answer:
                 said = answer.read()
         except urllib.error.HTTPError as error:
-            raise ApiError(error.code, _message(error.read())) from error
+            raise ApiError(error.code, refusal_message(error.read())) from error
         try:
             return json.loads(said)
         except ValueError:
@@ -216,10 +216,3 @@ def cluster_row(directory: Path) -> list[dict[str, Any]]:
     except (OSError, KubeconfigError):
         state, health = "stopped", "stopped"
     return [{**row, "state": state, "health": health, "memory_bytes": None}]
-
-
-def _message(said: bytes) -> str:
-    try:
-        return str(json.loads(said)["message"])
-    except (ValueError, KeyError, TypeError):
-        return said[:200].decode(errors="replace")

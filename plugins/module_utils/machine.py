@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+# The processors that the stack runs on, as the kernel and as Docker and Go name them.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 

@@ -74,8 +74,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.bundle import Bundle, BundleError, read, unpack
 from ..module_utils.common import end_with_run, locked, report_progress
+from ..module_utils.machine import ARCHITECTURES
 
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 CARRIED = ".{}.carried"
 TEMPORARY = ".carrying"
 # What interrupted runs leave, of this bundle or of others.

@@ -161,9 +161,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.dpkg import journal
+from ..module_utils.machine import ARCHITECTURES
 from ..module_utils.site import ask
 
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 VERSION_COMMANDS = {"minikube": ["version", "--short"], "kubectl": ["version", "--client", "--output=json"]}
 SYSTEM_DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/snap/bin")
 PACKAGE_MANAGERS = ("dpkg", "apt-get", "dnf", "zypper", "pacman", "apk")

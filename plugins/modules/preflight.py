@@ -58,10 +58,9 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.machine import existing, is_wsl, memory_mb
+from ..module_utils.machine import ARCHITECTURES, existing, is_wsl, memory_mb
 
 PYTHON_VERSIONS = ((3, 11), (3, 14))
-ARCHITECTURES = {"x86_64", "aarch64"}
 
 
 def platform_problems(controller: str) -> Iterator[str]:

@@ -47,8 +47,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.common import locked
-from ..module_utils.environments import COMPLETE, Uv, run_uv, uv_of
+from ..module_utils.common import COMPLETE, locked
+from ..module_utils.environments import Uv, run_uv, uv_of
 from ..module_utils.errors import SetupError
 
 

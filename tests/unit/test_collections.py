@@ -23,6 +23,7 @@ NO_TASKS = {"ansible/builtin", "gaiaflow/setup", "mlflow/server"}
 IMPORT = re.compile(r"ansible_collections\.(\w+)\.(\w+)\.")
 NAMED = {".yml": TASK, ".py": IMPORT}
 MODULES = sorted((CHECKOUT / "plugins" / "modules").glob("*.py"))
+LOOKUPS = sorted((CHECKOUT / "plugins" / "lookup").glob("*.py"))
 ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir())
 
 
@@ -79,8 +80,8 @@ def test_everything_in_the_collection_can_be_found_in_a_checkout() -> None:
     }
 
 
-@pytest.mark.parametrize("file", MODULES, ids=lambda file: file.stem)
-def test_module_is_documented(file: Path) -> None:
+def documentation(file: Path) -> tuple[Any, str, Any]:
+    """What a plugin says of itself: its options, its examples as text, and what it returns."""
     constants = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in ast.parse(file.read_text()).body
@@ -88,10 +89,24 @@ def test_module_is_documented(file: Path) -> None:
         if node.targets[0].id in {"DOCUMENTATION", "EXAMPLES", "RETURN"}
     }
     assert set(constants) == {"DOCUMENTATION", "EXAMPLES", "RETURN"}
-    assert yaml.safe_load(constants["DOCUMENTATION"])["module"] == file.stem
-    tasks = constants["EXAMPLES"]
-    assert f"gaiaflow.setup.{file.stem}:" in tasks
-    assert yaml.safe_load(tasks) and yaml.safe_load(constants["RETURN"])
+    assert yaml.safe_load(constants["EXAMPLES"])
+    return yaml.safe_load(constants["DOCUMENTATION"]), constants["EXAMPLES"], yaml.safe_load(constants["RETURN"])
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: file.stem)
+def test_module_is_documented(file: Path) -> None:
+    options, examples, returned = documentation(file)
+    assert options["module"] == file.stem
+    assert f"gaiaflow.setup.{file.stem}:" in examples
+    assert returned
+
+
+@pytest.mark.parametrize("file", LOOKUPS, ids=lambda file: file.stem)
+def test_lookup_is_documented(file: Path) -> None:
+    options, examples, returned = documentation(file)
+    assert options["name"] == file.stem
+    assert f"'gaiaflow.setup.{file.stem}'" in examples
+    assert set(returned) == {"_list"}
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -18,6 +18,7 @@ from ..docker_config import (
     stale_context,
     well_typed,
 )
+from ..shell import is_on_loopback
 from .core import Context, Finding, Repair, check, wrong
 from .docker import check_file, settings
 from .engine import answers
@@ -31,7 +32,6 @@ MORE_PROGRAMS = (
     "/snap/bin",
     "/mnt/c/Program Files/Docker/Docker/resources/bin",
 )
-LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 STARTUP_FILES = (".profile", ".bash_profile", ".bashrc", ".zprofile", ".zshrc", ".zshenv", ".config/fish/config.fish")
 VARIABLE = re.compile(r"\s*(?:export\s+|set\s+-\S+\s+)?DOCKER_HOST[=\s][\"']?([^\s\"'$]+)[\"']?\s*$")
 
@@ -160,19 +160,13 @@ def startup_lines(context: Context) -> dict[str, str]:
 # ---- Proxies
 
 
-def is_loopback(proxy: object) -> bool:
-    """Return whether a proxy's address is one that each container takes for itself."""
-    address = str(proxy) if "//" in str(proxy) else f"//{proxy}"
-    return bool(LOOPBACK.fullmatch(urllib.parse.urlsplit(address).hostname or ""))
-
-
 @check("docker_proxy", "proxies")
 def check_proxy(context: Context) -> Finding | None:
     """Check proxies: a container can't reach one on loopback; the engine itself can, if it runs."""
     kept = config(context).get("proxies")
     for content in kept.values() if isinstance(kept, dict) else ():
         for name, proxy in content.items() if isinstance(content, dict) else ():
-            if name in ("httpProxy", "httpsProxy", "ftpProxy", "allProxy") and is_loopback(proxy):
+            if name in ("httpProxy", "httpsProxy", "ftpProxy", "allProxy") and is_on_loopback(str(proxy)):
                 message = f"{config_path(context)} gives containers the proxy {proxy} ({name})."
                 why = "In a container that address is the container itself: nothing is downloaded there."
                 repair = "Name the address at which containers see this machine (docker0's, mostly 172.17.0.1), "
@@ -185,7 +179,7 @@ def check_engine_proxy(context: Context) -> Finding | None:
     """Check the engine's own proxy, which may be on loopback if it runs there."""
     kept = settings(context).get("proxies")
     for name, proxy in kept.items() if isinstance(kept, dict) else ():
-        if name != "no-proxy" and is_loopback(proxy) and not proxy_answers(str(proxy)):
+        if name != "no-proxy" and is_on_loopback(str(proxy)) and not proxy_answers(str(proxy)):
             path = context.path("etc/docker/daemon.json")
             message = f"{path} names the proxy {proxy} ({name}), where nobody answers."
             return wrong(message, "The engine can't pull images.", f"Start that proxy, or name another one in {path}.")

@@ -8,14 +8,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..common import unlocked
+from ..common import COMPLETE, unlocked
 from .core import Context, Finding, Repair, check, instances_of, wrong
 from .machine import instance_of
 
 RUN_DIRECTORIES = "gaiaflow-run-*"
 # A run that has just begun may not have locked its directory yet.
 YOUNG_S = 60.0
-COMPLETE = ".complete"
 
 # Each of these holds the locks of what it gives, so that nobody begins to use what the caller removes.
 

@@ -267,7 +267,7 @@ def test_steps_of_what_runs_in_the_background_are_shown_where_it_is_waited_for(r
     seen.display.show()
     assert seen.lines == ["… Image of the project"]
     run.end()
-    run.begin("roles/cluster/tasks/awaited.yml")
+    run.begin("roles/cluster/tasks/wait.yml")
     run.clock.now += 1.5
     seen.display.show()
     assert seen.lines[1] == "… Waiting for Kubernetes 7/19 (Preparing)"

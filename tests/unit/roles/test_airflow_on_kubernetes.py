@@ -42,6 +42,7 @@ ALONE: dict[str, Any] = {
     "airflow_on_kubernetes_logs_storage": "",
     "airflow_on_kubernetes_node_port": 30080,
 }
+VERSIONS = CHECKOUT / "inventory" / "group_vars" / "all" / "versions.yml"
 TEMPLATES = ("namespaces", "secrets", "account", "teams", "postgres", "mlflow", "airflow")
 Objects = dict[tuple[str, str], dict[str, Any]]
 
@@ -59,7 +60,7 @@ def render(directory: Path, variables: dict[str, Any]) -> dict[str, str]:
         {
             "hosts": "all",
             "gather_facts": False,
-            "vars_files": sorted(map(str, (role / "vars" / "main").iterdir())),
+            "vars_files": [str(VERSIONS), *sorted(map(str, (role / "vars" / "main").iterdir()))],
             "tasks": [
                 {"ansible.builtin.include_vars": str(role / "defaults" / "main.yml")},
                 # What is given counts more than the role's defaults, which included variables would hide.

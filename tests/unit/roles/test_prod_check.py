@@ -317,7 +317,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, dict[s
     cases: dict[str, dict[str, Any]] = {name: {"prod_check_info": found} for name, found in looks.items()}
     cases |= {"well": {"prod_check_info": WELL}}
     cases |= {"made": {"prod_check_info": WELL, "prod_check_first_findings": FIRST}}
-    read, tell = ({"name": "gaiaflow.setup.prod_check", "tasks_from": f"{tasks}.yml"} for tasks in ("read", "tell"))
+    read, tell = ({"name": "gaiaflow.setup.prod_check", "tasks_from": tasks} for tasks in ("read", "tell"))
     tasks: list[dict[str, Any]] = [{"ansible.builtin.include_role": read}]
     tasks += [{"ansible.builtin.include_role": tell, "vars": given} for given in cases.values()]
     (directory / "playbook.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
@@ -367,6 +367,6 @@ def test_wrong_prod_yaml_is_refused(tmp_path: Path, case: str) -> None:
     text, stage, said = WRONG[case]
     project = make_project(tmp_path)
     (project / "dags" / "wine_dags" / "prod.yaml").write_text(text)
-    played = play(tmp_path, "prod_check", variables(project) | {"prod_check_stage": stage}, tasks_from="read.yml")
+    played = play(tmp_path, "prod_check", variables(project) | {"prod_check_stage": stage}, tasks_from="read")
     assert played.code
     assert said in json.dumps(played.failure)

@@ -76,7 +76,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_wrong_in_an_env_file_is_named_with_its_line(case: str) -> None:
     written, message = REFUSED[case]
-    with pytest.raises(kube_secret_content.Refused) as refused:
+    with pytest.raises(kube_secret_content.RefusedError) as refused:
         list(kube_secret_content.parse_env(written, ".env"))
     assert message in str(refused.value)
 
