@@ -36,7 +36,7 @@ test-all: ## everything but Molecule, the slow suites too (an hour); .ci/run pre
 	python tests/run.py --total && exit $$failed
 
 test-rest: $(READY) ## what `make test` leaves to `make test-all`
-	@$(hand_over_pip_settings); python tests/run.py integration,e2e,hosts,release kube
+	@$(hand_over_pip_settings); python tests/run.py integration,e2e,hosts kube,release
 
 test-unit: $(READY) ## tests that run nothing but Python (a minute)
 	@$(hand_over_pip_settings); python -m pytest tests/unit

@@ -107,12 +107,6 @@ class Company:
             workflow = without_tests(workflow, self.directory / "release.yml")
         return self.act.run(self.project, "release", payload, workflow, **secrets)
 
-    def dispatch(self, **inputs: str) -> subprocess.CompletedProcess[str]:
-        """Start the workflow by hand."""
-        payload = {"inputs": inputs, "repository": self._described()}
-        workflow = self.project / ".github" / "workflows" / "release.yml"
-        return self.act.run(self.project, "workflow_dispatch", payload, workflow)
-
     def would_run(self, event: str, **payload: Any) -> list[str]:
         """Return the steps that an event leads to, the checkout and the installation aside."""
         workflow = self.project / ".github" / "workflows" / "release.yml"
