@@ -56,6 +56,9 @@ def render(template: Path, values: Mapping[str, Any], directory: Path, *, user_d
             raise TemplateError(f"The project couldn't be made: {error}") from error
         except ValueError as error:
             raise RefusedValueError(str(error)) from error
+    # Whoever has imported a module of the template has left there what Python makes of it.
+    for compiled in [*Path(made).rglob("__pycache__")]:
+        shutil.rmtree(compiled)
     return Path(made)
 
 

@@ -134,7 +134,7 @@ def test_the_directory_that_a_project_goes_to_is_text_too(tmp_path: Path) -> Non
 
 def test_what_is_typed_at_a_prompt_is_text_too(tmp_path: Path) -> None:
     text = LINES["expression"] + LINES["double quotes"]
-    typed = "\n".join([text, "odd", "odd", text, text, "y", ""])
+    typed = "\n".join([text, "odd", "odd", text, text, "y", "1", ""])
     done = gaiaflow(tmp_path, "new", given=typed)
     assert done.returncode == 0, done.stdout + done.stderr
     metadata = tomllib.loads((tmp_path / "odd" / "pyproject.toml").read_text())["project"]

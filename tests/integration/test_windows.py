@@ -108,7 +108,7 @@ class Windows:
             *options,
             tasks_from="windows",
             DOUBLES=str(self.directory),
-            ANSIBLE_COLLECTIONS_PATH=str(self.directory),
+            ANSIBLE_COLLECTIONS_PATH=f"{self.directory}:{ROOT}",
         )
         assert played.code == 0, played
         return played, [(name, params) for name, params in map(json.loads, calls.read_text().splitlines())]

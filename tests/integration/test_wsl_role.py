@@ -22,7 +22,8 @@ from ansible_collections.gaiaflow.setup.plugins.module_utils.docker_config impor
 )
 
 EXAMINE, WRITE, REPORT = (
-    f"wsl : {name}" for name in ("Examine the WSL distribution", "Write wsl.conf", "Report what is left for later")
+    f"gaiaflow.setup.wsl : {name}"
+    for name in ("Examine the WSL distribution", "Write wsl.conf", "Report what is left for later")
 )
 WSL_2, WSL_1 = "5.15.167.4-microsoft-standard-WSL2\n", "4.4.0-19041-Microsoft\n"
 SYSTEMD_ON = "[boot]\nsystemd = true\n"

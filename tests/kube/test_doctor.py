@@ -58,6 +58,14 @@ def test_each_reason_for_which_pods_do_not_reach_mlflow_is_told_apart(cluster: C
     assert finding(cluster) == ""
 
 
+def test_stack_that_is_stopped_is_no_trouble_of_the_clusters(cluster: Cluster) -> None:
+    cluster.setup("mlops", "--stop", "--service", "mlflow", "--instance", cluster.stack.instance)
+    try:
+        assert finding(cluster) == ""
+    finally:
+        cluster.setup("mlops", "--start", "--service", "mlflow", "--instance", cluster.stack.instance)
+
+
 def test_experiment_whose_artifacts_pods_would_lose_is_named(cluster: Cluster) -> None:
     address = f"http://127.0.0.1:{cluster.stack.record['ports']['mlflow']}/api/2.0/mlflow/experiments"
 

@@ -6,6 +6,7 @@ import datetime
 import email.utils
 import json
 import os
+import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -101,9 +102,9 @@ def unreached(context: Context, kept: dict[str, Any], start: str) -> Iterator[Fi
         why = f"Tasks in pods can't use {'MLflow' if service == 'mlflow' else 'S3'}."
         if verdict == NO_NAME:
             yield wrong(f"The cluster's node doesn't know the name {SERVICES_NAME}.", why, f"{start} --force-new")
-        elif verdict == REFUSED:
+        elif verdict == REFUSED and port and listens_here(int(port)):
             yield wrong(
-                f"Nobody listens at {where}, as pods see it: {service} or the cluster-forwarder doesn't run.",
+                f"Nobody listens at {where}, as pods see it: the cluster-forwarder doesn't run.",
                 why,
                 "gaiaflow-setup mlops --start",
             )
@@ -114,6 +115,15 @@ def unreached(context: Context, kept: dict[str, Any], start: str) -> Iterator[Fi
                 why,
                 f"Allow {network} to reach port {port}, for example: sudo ufw allow from {network} to any port {port}",
             )
+
+
+def listens_here(port: int) -> bool:
+    """Return whether a service has this port of loopback; one that has not may be stopped, which `status` tells."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 def reach(context: Context, profile: str, port: int) -> int:

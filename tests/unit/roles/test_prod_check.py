@@ -23,12 +23,14 @@ TEMPLATE = CHECKOUT / "template" / "{{cookiecutter.project_folder}}" / "dags" / 
 
 
 def load(name: str, file: Path) -> ModuleType:
-    """Import a Python file that belongs to no package."""
+    """Import a Python file that belongs to no package; no bytecode is left, which new projects would get."""
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        spec.loader.exec_module(module)
     return module
 
 
