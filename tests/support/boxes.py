@@ -14,13 +14,15 @@ START = ("mlops", "--start", "--runtime", "docker", "--service", "airflow", "--s
 DAG = f"""\
 # ruff: noqa
 # fmt: off
+import os
 import sys
 from pathlib import Path
 sys.path.append(str(Path(__file__).absolute().parents[1]))
 from airflow.sdk import DAG
 from {PACKAGE}_dags import ENV, IMAGE
-from {PACKAGE}_dags.example_dag import MLFLOW
 from {PACKAGE}_dags.task_factory import task_factory
+
+MLFLOW = {{name: value for name, value in os.environ.items() if name == "MLFLOW_TRACKING_URI" and ENV == "prod"}}
 
 with DAG("boxes", schedule=None):
     common = {{"image": IMAGE, "env": ENV, "env_vars": MLFLOW}}

@@ -21,13 +21,15 @@ VALUES = f"""\
 # ruff: noqa
 # fmt: off
 import json
+import os
 import sys
 from pathlib import Path
 sys.path.append(str(Path(__file__).absolute().parents[1]))
 from airflow.sdk import DAG
 from {PACKAGE}_dags import ENV, IMAGE
-from {PACKAGE}_dags.example_dag import MLFLOW
 from {PACKAGE}_dags.task_factory import task_factory
+
+MLFLOW = {{name: value for name, value in os.environ.items() if name == "MLFLOW_TRACKING_URI" and ENV == "prod"}}
 
 HARD = json.loads(Path(__file__).with_name("values.json").read_text())
 with DAG("values", schedule=None):
