@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
-from stack import PACKAGE, Mlflow, Stack, wait_until
+from stack import PACKAGE, Airflow, Mlflow, Stack, wait_until
 
 PROGRAM = "models-wine-project"
 ALIAS = "champion"
@@ -117,13 +117,9 @@ def test_server_is_stopped_and_started_with_the_other_services(served: Stack) ->
 
 
 def test_alias_that_moved_is_followed(served: Stack) -> None:
-    model = Mlflow(served).latest_version(PACKAGE)
     before, url = served_files(served), served.url(PROGRAM)
-    code = f"import mlflow; print(mlflow.register_model({model['source']!r}, {PACKAGE!r}).version)"
-    command = [served.program("airflow", "python"), "-c", code]
-    done = subprocess.run(command, env=served.client_environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    version = done.stdout.split()[-1]
+    Airflow(served).run_dag(f"{PACKAGE}_example")
+    version = str(Mlflow(served).latest_version(PACKAGE)["version"])
     name_champion(served, version)
     assert served_files(served) == before
     assert summary(served, "serve", f"{PACKAGE}@{ALIAS}")[1] > 0
