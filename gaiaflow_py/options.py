@@ -142,6 +142,38 @@ def project_option(help_text: str) -> Decorator:
     return click.option("--project", type=click.Path(file_okay=False), metavar="DIR", help=help_text)
 
 
+def kubeconfig_options(help_text: str, context_help: str = "The context in that file.") -> Decorator:
+    """Return what adds `--kubeconfig` and `--context`.
+
+    Args:
+        help_text: Whose kubeconfig it is.
+        context_help: What the context is, where it may be left out.
+    """
+    file = click.Path(exists=True, dir_okay=False)
+
+    def decorate(function: Command) -> Command:
+        with_context = click.option("--context", metavar="NAME", help=context_help)(function)
+        return click.option("--kubeconfig", type=file, metavar="FILE", help=help_text)(with_context)
+
+    return decorate
+
+
+def refuse_half_a_cluster(kubeconfig: str | None, context: str | None) -> None:
+    """Refuse a kubeconfig without a context, or a context without one.
+
+    Args:
+        kubeconfig: The file.
+        context: The context.
+
+    Raises:
+        click.UsageError: Only one of them is given.
+    """
+    if (kubeconfig is None) != (context is None):
+        raise click.UsageError(
+            "--kubeconfig and --context go together: the file of a cluster, and which of its contexts."
+        )
+
+
 def bundle_option(function: Command) -> Command:
     """Add `--bundle`."""
     return click.option(

@@ -28,10 +28,7 @@ ACTIONS = {
 def _check(action: ClusterAction, kubeconfig: str | None, context: str | None, *, force_new: bool) -> None:
     if force_new and action not in ("start", "restart"):
         raise click.UsageError("--force-new says how a cluster is started: it goes with --start and --restart only.")
-    if (kubeconfig is None) != (context is None):
-        raise click.UsageError(
-            "--kubeconfig and --context go together: the file of a cluster, and which of its contexts."
-        )
+    opts.refuse_half_a_cluster(kubeconfig, context)
     if kubeconfig and (action in ("stop", "delete", "restart") or force_new):
         raise click.UsageError(
             "A cluster that --kubeconfig names is somebody else's: it is neither stopped nor deleted."
@@ -49,13 +46,7 @@ def _check(action: ClusterAction, kubeconfig: str | None, context: str | None, *
 )
 @opts.actions(ACTIONS, short={"stop": "s", "restart": "r"})
 @click.option("--force-new", is_flag=True, help="Delete the Minikube profile first, with all that is in it (asks).")
-@click.option(
-    "--kubeconfig",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    help="Use a cluster that is there already, in place of Minikube.",
-)
-@click.option("--context", metavar="NAME", help="The context in that file.")
+@opts.kubeconfig_options("Use a cluster that is there already, in place of Minikube.")
 @opts.yes_option
 @opts.project_option("The project whose image is built.  [default: the instance's]")
 @opts.instance_option

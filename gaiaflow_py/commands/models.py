@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -68,13 +67,7 @@ def image(*, options: RunOptions, model: str, docker_build: bool, instance: str 
 @click.argument("model")
 @click.option("--rollback", is_flag=True, help="Go back to what was served before.")
 @click.option("--delete", is_flag=True, help="Serve it in the cluster no more (asks).")
-@click.option(
-    "--kubeconfig",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    help="The kubeconfig of another cluster than this machine's.",
-)
-@click.option("--context", metavar="NAME", help="The context in that file.")
+@opts.kubeconfig_options("The kubeconfig of another cluster than this machine's.")
 @opts.yes_option
 @opts.instance_option
 @opts.run_options()
@@ -97,11 +90,10 @@ def deploy(
 
     if rollback and delete:
         raise click.UsageError("Give one of --rollback and --delete.")
-    if (kubeconfig is None) != (context is None):
-        raise click.UsageError("--kubeconfig and --context go together: a cluster's file, and which of its contexts.")
+    opts.refuse_half_a_cluster(kubeconfig, context)
     if delete and not options.check:
         _run.confirm(f"This deletes the Deployment and the Service of '{model}'.", yes=yes, as_json=options.json)
-    file = Path(kubeconfig).expanduser().absolute() if kubeconfig else None
+    file = opts.absolute(kubeconfig) if kubeconfig else None
     state = "rolled_back" if rollback else "undeployed" if delete else "deployed"
     return _run.run(Models(model, instance, file, context).deploy(options, state))
 

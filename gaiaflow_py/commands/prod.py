@@ -35,13 +35,10 @@ def command() -> None:
 @click.option(
     "--stage", "--environment", "stage", metavar="NAME", help="Which stage of prod.yaml.  [default: the first]"
 )
-@click.option(
-    "--kubeconfig",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    help="The kubeconfig of whoever asks.  [default: ~/.kube/config]",
+@opts.kubeconfig_options(
+    "The kubeconfig of whoever asks.  [default: ~/.kube/config]",
+    "The context in that file.  [default: its current one]",
 )
-@click.option("--context", metavar="NAME", help="The context in that file.  [default: its current one]")
 @click.option("--image", metavar="IMAGE", help="The tasks' image.  [default: the released one]")
 @click.option("--no-pod", is_flag=True, help="Start no pod: image, MLflow and S3 are not checked then.")
 @click.option("--apply", is_flag=True, help="Make what is missing; shows it first, and asks.")
@@ -74,7 +71,7 @@ def check(
         raise click.UsageError("--secret says what --apply makes: it goes with --apply only.")
     path = _run.project_path(project or ".", local=options.inventory is None, state="exists")
     assert path is not None
-    file = Path(kubeconfig).expanduser().absolute() if kubeconfig else None
+    file = opts.absolute(kubeconfig) if kubeconfig else None
     production = Production(path, stage, file, context, image, not no_pod, _by_name(secrets))
     if not apply or options.check or yes:
         return _show(production.check(options, apply=apply)).exit_code

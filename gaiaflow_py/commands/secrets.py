@@ -29,13 +29,10 @@ def _cluster_options(function: opts.Command) -> opts.Command:
     """Add the options that say whose secrets are meant, and hand them over as `secrets`."""
     choices: list[opts.Decorator] = [
         click.option("--namespace", metavar="NAME", help="Their namespace.  [default: the one of the instance's pods]"),
-        click.option(
-            "--kubeconfig",
-            type=click.Path(exists=True, dir_okay=False),
-            metavar="FILE",
-            help="The kubeconfig of another cluster than this machine's.",
+        opts.kubeconfig_options(
+            "The kubeconfig of another cluster than this machine's.",
+            "The context in that file.  [default: its current one]",
         ),
-        click.option("--context", metavar="NAME", help="The context in that file.  [default: its current one]"),
         opts.instance_option,
     ]
 

@@ -6,13 +6,14 @@ import base64
 import os
 import secrets
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from loopback import serving
 
 
 @dataclass
@@ -60,20 +61,8 @@ class GitServer:
     @contextmanager
     def running(self) -> Iterator[GitServer]:
         """Serve on a free port of loopback."""
-
-        class Handler(_Handler):
-            owner = self
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
+        with serving(_Handler, self) as self.port:
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):

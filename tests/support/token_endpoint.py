@@ -7,13 +7,14 @@ import hashlib
 import hmac
 import json
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
+
+from loopback import serving
 
 LIFETIME_S = 300
 
@@ -53,20 +54,8 @@ class TokenEndpoint:
     @contextmanager
     def running(self) -> Iterator[TokenEndpoint]:
         """Serve on a free port of loopback."""
-
-        class Handler(_Handler):
-            owner = self
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
+        with serving(_Handler, self) as self.port:
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):
