@@ -134,6 +134,15 @@ def test_remove_is_one_commit(environment: dict[str, str], cdr: Path) -> None:
     assert "changed=0" in ok(run(environment, "remove", "wine", str(cdr))).stdout
 
 
+def test_remove_of_no_name_is_refused(environment: dict[str, str], cdr: Path) -> None:
+    add(cdr, "wine", {"red": DAG.format(dag_id="red")})
+    commit(cdr)
+    for name in ("", "..", "../dags"):
+        done = run(environment, "remove", name, str(cdr))
+        assert done.returncode == 1 and f"'{name}' is no name of a project" in done.stderr, done.stderr
+    assert (cdr / "dags" / "wine").is_dir()
+
+
 def test_only_what_changed_is_parsed_in_a_big_one(environment: dict[str, str], cdr: Path) -> None:
     for number in range(PROJECTS):
         dags = {f"p{number}_{each}": DAG.format(dag_id=f"p{number}_{each}") for each in range(DAGS_EACH)}
