@@ -1,4 +1,4 @@
-"""The services' own programs: what is forwarded to whom, and which S3 keys are refused."""
+"""The services' own programs: what is forwarded to whom, which S3 keys are refused, what is imported first."""
 
 from __future__ import annotations
 
@@ -142,3 +142,11 @@ NAMES = {
 @pytest.mark.parametrize("target", NAMES)
 def test_keys_that_the_store_would_change_are_told(target: bytes) -> None:
     assert load("refuse_s3_names").find_problem(target) == NAMES[target]
+
+
+@pytest.mark.parametrize(("env", "more"), [("prod_local", ["pods"]), ("dev", []), (None, [])])
+def test_modules_that_only_pods_need_are_imported_for_them_alone(env: str | None, more: list[str]) -> None:
+    service = {"preload": ["airflow"], "preload_for": {"prod_local": ["pods"]}}
+    environment = {} if env is None else {"GAIAFLOW_ENV": env}
+    python, _program, modules = load("run_service").preloading(service, "/env", environment)
+    assert (python, modules.split(",")) == ("/env/bin/python", ["airflow", *more])

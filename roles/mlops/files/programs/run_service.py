@@ -169,11 +169,12 @@ def without_brackets(item: str) -> str:
     return address[1] if address else item
 
 
-def preloading(service: dict[str, Any], directory: str) -> list[str]:
+def preloading(service: dict[str, Any], directory: str, environment: dict[str, str]) -> list[str]:
     """Return what stands before the command of a Python program that starts faster in preloaded.py."""
     if "preload" not in service:
         return []
-    return [f"{directory}/bin/python", str(Path(__file__).with_name("preloaded.py")), ",".join(service["preload"])]
+    modules = [*service["preload"], *service.get("preload_for", {}).get(environment.get("GAIAFLOW_ENV"), [])]
+    return [f"{directory}/bin/python", str(Path(__file__).with_name("preloaded.py")), ",".join(modules)]
 
 
 def remove_stale_lock(path: Path) -> None:
@@ -233,7 +234,7 @@ def main(services_file: str, name: str = "") -> None:
         wait_for(host, port)
     prepare(service, prefix, environment)
 
-    command = [*prefix, *preloading(service, environment_directory), *map(str, service["command"])]
+    command = [*prefix, *preloading(service, environment_directory, environment), *map(str, service["command"])]
     os.chdir(description["working_directory"])
     os.execvpe(command[0], command, environment)
 
