@@ -29,14 +29,17 @@ help: ## list the targets
 test: $(READY) ## prove the product: linters, unit tests, the real stack with its example and a web page (3 to 6 minutes)
 	@$(hand_over_pip_settings); python tests/run.py lint unit first-hour
 
-test-all: ## everything but Molecule, the slow suites too (an hour); .ci/run prepares a machine for it
+test-all: ## everything but Molecule (three hours); .ci/run --thorough prepares a machine for it
 	@failed=0; \
 	$(MAKE) --no-print-directory test || failed=1; \
-	$(MAKE) --no-print-directory test-rest || failed=1; \
+	$(MAKE) --no-print-directory test-thorough || failed=1; \
 	python tests/run.py --total && exit $$failed
 
-test-rest: $(READY) ## what `make test` leaves to `make test-all`
+test-rest: $(READY) ## the slower suites without their longest tests, as .ci/run calls them after `make test`
 	@$(hand_over_pip_settings); python tests/run.py integration,e2e,hosts kube,release
+
+test-thorough: $(READY) ## the slower suites with their longest tests, one after the other
+	@$(hand_over_pip_settings); python tests/run.py --thorough integration,e2e,hosts,kube,release
 
 test-unit: $(READY) ## tests that run nothing but Python (a minute)
 	@$(hand_over_pip_settings); python -m pytest tests/unit

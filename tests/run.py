@@ -1,7 +1,9 @@
 """Run suites of tests, some side by side, and close with one line for all of them.
 
-Usage: run.py LANE [LANE ...]      a lane is SUITE[,SUITE ...]; lanes run side by side, a lane's suites in turn
-       run.py --total              sum up what the suites came to when they were run last
+Usage: run.py [--thorough] LANE [LANE ...]
+                               a lane is SUITE[,SUITE ...]; lanes run side by side, a lane's suites in turn;
+                               the tests that are marked `thorough` run only if that is asked for
+       run.py --total          sum up what the suites came to when they were run last
 """
 
 from __future__ import annotations
@@ -73,10 +75,12 @@ class Run:
 
     Args:
         lanes: The suites' names, lane by lane.
+        thorough: Whether the tests run, too, that are marked so.
     """
 
-    def __init__(self, lanes: Sequence[Sequence[str]]) -> None:
+    def __init__(self, lanes: Sequence[Sequence[str]], *, thorough: bool = False) -> None:
         self._lanes = lanes
+        self._selection = () if thorough else ("-m", "not thorough")
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._begun: dict[str, float] = {}
         self._interrupted = False
@@ -115,7 +119,7 @@ class Run:
         for old in (log, report, KEPT / f"{name}.json"):
             old.unlink(missing_ok=True)
         is_pytest = SUITES[name][: len(PYTEST)] == PYTEST
-        command = [*SUITES[name], *([f"--junit-xml={report}"] if is_pytest else [])]
+        command = [*SUITES[name], *([*self._selection, f"--junit-xml={report}"] if is_pytest else [])]
         begun = self._begun[name] = time.monotonic()
         self._say(f"{name} begins")
         with log.open("wb") as output:
@@ -213,7 +217,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     if list(arguments) == ["--total"]:
         return close(kept())
-    lanes = [argument.split(",") for argument in arguments]
+    thorough = arguments[:1] == ["--thorough"]
+    lanes = [argument.split(",") for argument in arguments[thorough:]]
     unknown = sorted({name for lane in lanes for name in lane} - SUITES.keys())
     if unknown or not lanes:
         print(f"There is no suite {', '.join(unknown) or 'given'}. There are: {', '.join(SUITES)}.", file=sys.stderr)
@@ -221,7 +226,7 @@ def main(arguments: Sequence[str]) -> int:
     KEPT.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    run = Run(lanes)
+    run = Run(lanes, thorough=thorough)
     try:
         run.execute()
     except KeyboardInterrupt:

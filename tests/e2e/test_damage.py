@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from stack import SUMMARY, Airflow, Stack
+from tables import rows
 
 HEALTHY, STOPPED, UNSUPERVISED = "all healthy", "all stopped", "all unsupervised"
 # Some end soon, as nobody reads what they print.
@@ -205,9 +206,16 @@ ROWS = {
     "Python of an environment gone": Row(python_gone, "leads to no Python", REPAIRS),
     "project moved": Row(project_moved, HEALTHY, "is gone, whose DAGs this instance runs"),
 }
+USUAL = {
+    *("supervisor's socket removed", "supervisor killed", "supervisord.conf edited", "services.json removed"),
+    *("services.json a list", "programs removed", "programs emptied, stack stopped", "record removed"),
+    *("record half written", "record a directory", "record and its copy broken", "credentials emptied"),
+    *("credentials and their copy broken", "all logs removed", "lock of PostgreSQL's left, with a process of another"),
+    *("a file of an environment removed", "Python of an environment gone", "project moved"),
+}
 
 
-@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
+@pytest.mark.parametrize("row", rows(ROWS, USUAL))
 def test_damage_is_told_and_repaired(stack: Stack, trained: str, row: Row) -> None:
     undo = row.damage(stack)
     try:

@@ -60,6 +60,7 @@ def kill_after(stack: Stack, seconds: float) -> None:
     wrapper.wait()
 
 
+@pytest.mark.thorough
 def test_first_start_killed_at_any_moment_is_completed_by_the_next(first_start: Stack) -> None:
     for seconds in (0.3, 1.5, 4, 15, 45):
         kill_after(first_start, seconds)

@@ -99,6 +99,7 @@ def test_notebook_runs(stack: Stack, trained: str, notebook: str, tmp_path: Path
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.thorough
 def test_generated_projects_own_tests_pass(stack: Stack, tmp_path: Path) -> None:
     python = stack.program("airflow", "python")
     target = tmp_path / "pytest"

@@ -34,6 +34,7 @@ def namespaces_lacking() -> bool:
     return not all(map(shutil.which, needed)) or bool(subprocess.run(["unshare", "--net", "true"]).returncode)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(namespaces_lacking(), reason="only root makes a network namespace, with `unshare` and `ip`")
 def test_a_workstation_is_set_up_without_a_network(tmp_path: Path) -> None:
     root = tmp_path / "no network"

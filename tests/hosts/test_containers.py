@@ -182,6 +182,7 @@ def kill_engine_and_have_it_repaired(stack: Stack) -> None:
     subprocess.run([*command, only], env=stack.environment, check=True, capture_output=True)
 
 
+@pytest.mark.thorough
 def test_a_killed_engine_comes_back_with_what_ran_on_it(stack: Stack) -> None:
     if set(docker("ps", "--quiet", "--no-trunc").split()) != set(containers(stack, "{{.ID}}")):
         pytest.skip("somebody else's containers run on this engine")

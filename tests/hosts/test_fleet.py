@@ -63,6 +63,7 @@ def test_check_mode_on_fresh_hosts_says_what_would_change(fleet: Fleet) -> None:
         assert host.run(f"command -v dockerd; ls /etc/docker /home/{USER}/.local").stdout == ""
 
 
+@pytest.mark.thorough
 def test_an_interrupted_run_ends_on_the_hosts_too(fleet: Fleet) -> None:
     command = [LAUNCHER, "workstation", "-i", str(fleet.inventory)]
     with subprocess.Popen(command, env=environment(fleet.directory), stdout=subprocess.DEVNULL) as process:

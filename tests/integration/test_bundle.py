@@ -124,6 +124,7 @@ def test_the_same_contents_make_the_same_bundle(packer: Content, packed: Path, t
     assert (tmp_path / "again").stat() == written
 
 
+@pytest.mark.thorough
 def test_a_bundle_for_other_machines_holds_their_wheels(packer: Content, tmp_path: Path) -> None:
     file = str(tmp_path / "other")
     write(tmp_path / "project" / "pyproject.toml", PROJECT.replace("markupsafe>=2", "iniconfig"))
@@ -178,6 +179,7 @@ def test_wrong_input_is_refused(packer: Content, arguments: list[str], named: li
     assert all(word in done.stderr for word in named), done.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_bundle_leaves_nothing(packer: Content, tmp_path: Path, signum: int) -> None:
     with packer.started("bundle", "create", str(tmp_path / "never")) as process:
@@ -205,6 +207,7 @@ def test_an_interrupt_loses_no_program_that_just_started(monkeypatch: pytest.Mon
     assert [one.returncode for one in programs.running] == [-signal.SIGKILL]
 
 
+@pytest.mark.thorough
 def test_what_a_killed_bundle_left_is_removed_by_the_next(packer: Content, tmp_path: Path) -> None:
     file = tmp_path / "later.tar"
     with packer.started("bundle", "create", str(file)) as process:
@@ -305,6 +308,7 @@ def test_what_an_interrupted_run_carried_is_used_or_removed(packed: Path, tmp_pa
     assert rest(tmp_path) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.parametrize("on_host", [True, False])
 def test_an_interrupted_run_is_completed_by_the_next(
@@ -492,6 +496,7 @@ def test_programs_come_from_the_bundle(packed: Path, tmp_path: Path) -> None:
     assert re.search(rf"file://{tmp_path}/bundles/\w+/programs/minikube https://\S+/kubectl", done.stdout), done.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
 def test_a_full_disk_is_named_and_nothing_is_left(packer: Content, tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "none", tmp_path], check=True)

@@ -127,6 +127,7 @@ def is_whole(home: Path) -> bool:
     return len(calls(home.parent)) == 1 and names <= {"miniforge3", ".miniforge3.lock", ".ansible"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_installation_is_completed_by_the_next_run(
     tmp_path: Path, slow: dict[str, Any], signum: signal.Signals
@@ -138,6 +139,7 @@ def test_an_interrupted_installation_is_completed_by_the_next_run(
     assert is_whole(home)
 
 
+@pytest.mark.thorough
 def test_an_installer_that_outlives_its_run_is_waited_for(tmp_path: Path, slow: dict[str, Any]) -> None:
     home = tmp_path / "home"
     spare = ("bash", "sleep")

@@ -192,6 +192,7 @@ def test_a_failed_upgrade_leaves_the_program_that_was_there(host: Host) -> None:
     assert host.installed() == BOTH
 
 
+@pytest.mark.thorough
 def test_a_program_that_was_damaged_is_made_anew(host: Host) -> None:
     host.play()
     (host.bin.parent / "lib/gaiaflow-setup/minikube-1.2.3").write_text("")
@@ -199,6 +200,7 @@ def test_a_program_that_was_damaged_is_made_anew(host: Host) -> None:
     assert host.play().stats["changed"] == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_download_is_completed_by_the_next_run(host: Host, signum: signal.Signals) -> None:
     host.site.manner, host.variables["minikube_timeout"] = "stalls", 20
@@ -221,6 +223,7 @@ def test_a_site_that_does_not_serve_defers(host: Host, manner: str) -> None:
     assert host.site.url in played.deferred["minikube 1.2.3"]
 
 
+@pytest.mark.thorough
 def test_every_run_tries_again(host: Host) -> None:
     host.site.manner = "hangs"
     for _ in range(2):

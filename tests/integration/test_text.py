@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from cli_content import Content, script_of
+from tables import rows
 
 from gaiaflow_py.errors import InputError
 from gaiaflow_py.paths import OF_HOME, OF_PROJECT, usable
@@ -96,9 +97,17 @@ REFUSED = {
     "answer that is neither yes nor no": ("include_example={{ 1 }}", "include_example"),
     "unknown": ("nothing=1", "the template has no 'nothing'"),
 }
+USUAL_LINES = {
+    *("percent and block", "raw", "expression of cookiecutter's", "command substitution", "double quotes"),
+    *("three double quotes", "backslash at the end", "TOML", "YAML", "spaces around", "emoji", "10 kB"),
+}
+USUALLY_REFUSED = {
+    *("newline", "escape", "no UTF-8", "package that is a keyword", "package that is a template", "empty package"),
+    *("folder elsewhere", "folder that is a template", "unknown"),
+}
 
 
-@pytest.mark.parametrize("text", LINES.values(), ids=LINES)
+@pytest.mark.parametrize("text", rows(LINES, USUAL_LINES))
 def test_a_project_holds_what_was_typed(tmp_path: Path, text: str) -> None:
     given = [f"{name}={text}" for name in ("project_name", "author", "description")]
     done = gaiaflow(tmp_path, "new", "--no-input", "--", *given, "package_name=odd", "project_folder=odd")
@@ -113,7 +122,7 @@ def test_a_project_holds_what_was_typed(tmp_path: Path, text: str) -> None:
         ast.parse(path.read_text(), str(path))
 
 
-@pytest.mark.parametrize(("value", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("value", "message"), rows(REFUSED, USUALLY_REFUSED))
 def test_what_cannot_be_used_is_refused_before_anything_is_written(
     tmp_path: Path, value: str | bytes, message: str
 ) -> None:
@@ -166,11 +175,12 @@ DIRECTORIES = {
     "number": "007",
     "true": "true",
 }
+USUAL_DIRECTORIES = {"expression", "quotes", "shell", "umlauts and emoji", "spaces around"}
 DIRECTORIES_OF_PROJECTS_REFUSED = ["a$b", "$HOME", "a:b", "a\nb", "a\tb", "a\x7fb", os.fsdecode(b"caf\xe9")]
 DIRECTORIES_OF_OURS_REFUSED = [*DIRECTORIES_OF_PROJECTS_REFUSED, *OF_HOME]
 
 
-@pytest.mark.parametrize("name", DIRECTORIES.values(), ids=DIRECTORIES)
+@pytest.mark.parametrize("name", rows(DIRECTORIES, USUAL_DIRECTORIES))
 def test_a_directory_is_named_to_ansible_as_it_is(content: Content, name: str) -> None:
     content.playbook("mlops", SAID)
     project = content.user / name.replace(":", "")

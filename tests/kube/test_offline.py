@@ -29,6 +29,7 @@ def packed(cluster: Cluster, tools: dict[str, str], tmp_path: Path) -> Path:
     return tmp_path / "cluster"
 
 
+@pytest.mark.thorough
 def test_cluster_starts_from_a_bundle(cluster: Cluster, packed: Path, tmp_path: Path) -> None:
     """No cache of Minikube's, no image of the node: both come from the bundle."""
     place = cluster.home / "bundles" / "0123456789abcdef" / "cluster"

@@ -5,7 +5,6 @@ The Airflow is what role airflow_on_kubernetes makes; the first release is made 
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -28,8 +27,7 @@ from prod_releases import (
 )
 from stack import CHECKOUT, PACKAGE, Airflow, objects, wait_until
 
-# It has not been run to its end yet, so that it decides nothing: GAIAFLOW_TEST_PROD=1 runs it.
-pytestmark = pytest.mark.skipif(not os.environ.get("GAIAFLOW_TEST_PROD"), reason="GAIAFLOW_TEST_PROD is not set")
+pytestmark = pytest.mark.thorough
 
 OTHER = "beer_project"
 LONG_TASKS = 12

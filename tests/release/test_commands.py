@@ -165,6 +165,7 @@ def test_two_releases_of_a_project_at_once(releases: Releases) -> None:
     assert releases.subjects()[0] == f"Release {NAME} 7.0.0"
 
 
+@pytest.mark.thorough
 def test_releases_of_two_projects_at_once(releases: Releases) -> None:
     releases.push_image()
     move_during_push(releases, "beer-project", "1.0.0")
@@ -178,6 +179,7 @@ def test_releases_of_two_projects_at_once(releases: Releases) -> None:
     assert releases.subjects()[0] == "Release beer-project 1.0.0"
 
 
+@pytest.mark.thorough
 def test_stages_get_one_image_one_after_the_other(releases: Releases) -> None:
     releases.cdr("branch", "staging", "main")
     after = {"release": {"deliver": "pull_request", "after": "staging"}}

@@ -95,6 +95,7 @@ def test_what_stands_in_the_way_ends_it_before_a_push(
     assert nothing_was_pushed(clean)
 
 
+@pytest.mark.thorough
 def test_amazons_registry_by_oidc(clean: Company, aws: str) -> None:
     form = {"Action": "AssumeRoleWithWebIdentity", "RoleArn": ROLE, "RoleSessionName": "x", "Version": "2011-06-15"}
     token = clean.tokens.token("somebody else")
