@@ -18,6 +18,7 @@ from .errors import SetupError
 
 ANSWER_S = 5.0
 STATUS_S = 1.5
+DNS_PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns"
 
 
 class KubeconfigError(SetupError):
@@ -194,6 +195,19 @@ def _data(entry: dict[str, Any], name: str, file: Path) -> str:
         return (file.parent / entry[name]).read_text() if entry.get(name) else ""
     except (OSError, ValueError) as error:
         raise KubeconfigError(f"{file}: {name} can't be read ({error}).") from error
+
+
+def finds_names(admin: Access) -> bool:
+    """Return whether a pod of the cluster's DNS is ready; an API server that doesn't tell is no reason to say no.
+
+    Args:
+        admin: How an administrator reaches the cluster.
+    """
+    try:
+        conditions = [one for pod in admin.get(DNS_PODS)["items"] for one in pod["status"].get("conditions", ())]
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    except (OSError, KeyError, TypeError):
+        return True
 
 
 def cluster_row(directory: Path) -> list[dict[str, Any]]:

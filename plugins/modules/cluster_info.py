@@ -117,7 +117,7 @@ problem:
   returned: always
   type: str
 ready:
-  description: Whether a pod can be made.
+  description: Whether a pod can be made; before a start, also whether it would find names.
   returned: always
   type: bool
 made:
@@ -220,7 +220,14 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.common import read_whole
 from ..module_utils.engine import Engine, EngineElsewhere, EngineError, own_socket
 from ..module_utils.errors import SetupError
-from ..module_utils.kubernetes import Access, ApiError, KubeconfigError, read_connection, read_kubeconfig
+from ..module_utils.kubernetes import (
+    Access,
+    ApiError,
+    KubeconfigError,
+    finds_names,
+    read_connection,
+    read_kubeconfig,
+)
 from ..module_utils.machine import memory_mb
 
 PROFILE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -682,6 +689,9 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
         # A cluster that has just come up, by whoever's hand, is given a while.
         ready = awaited(lambda: not job.runs() and takes_pods(admin_access(parameters)), READY_S, job)
         admin = admin_access(parameters)
+        # Minikube's start repairs a node on which the cluster's DNS doesn't come up.
+        if ready and parameters["profile"] and parameters["will_start"] and not parameters["await"]:
+            ready = awaited(lambda: finds_names(_known(admin)), READY_S, job)
         if parameters["await"] == "pods" and not ready and not job.has_failed():
             raise ClusterError("The node isn't ready to take pods.", "Find out more: gaiaflow-setup doctor.")
     # What is missing is of no interest before the API server answers, and none any more when it has been made.

@@ -99,26 +99,15 @@ def test_files_that_hold_tokens_are_their_owners_alone(cluster: Cluster) -> None
         assert file.stat().st_mode & 0o777 == 0o600, file
 
 
-def test_users_own_kubeconfig_stays_as_it_is(cluster: Cluster, tmp_path: Path) -> None:
+def test_restart_keeps_secrets_images_connection_and_the_users_own_kubeconfig(cluster: Cluster, tmp_path: Path) -> None:
     own = tmp_path / "config"
     own.write_text("apiVersion: v1\nkind: Config\ncurrent-context: prod\ncontexts: []\nclusters: []\nusers: []\n")
     before = own.read_bytes()
-    done = subprocess.run(
-        [str(CHECKOUT / "gaiaflow-setup"), "cluster", "--restart", *cluster.options],
-        env={**cluster.environment, "KUBECONFIG": str(own)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert own.read_bytes() == before
-
-
-def test_restart_keeps_secrets_images_and_connection(cluster: Cluster) -> None:
     namespace = cluster.kept["namespace"]
     cluster.kubectl("-n", namespace, "create", "secret", "generic", "kept", "--from-literal=key=value")
     images, token = cluster.kept["images"], (cluster.connection / "kubeconfig").read_text()
-    cluster.cluster("--restart")
+    Cluster(cluster.stack, {**cluster.environment, "KUBECONFIG": str(own)}).cluster("--restart")
+    assert own.read_bytes() == before
     assert cluster.get("-n", namespace, "secret", "kept")["data"] == {"key": "dmFsdWU="}
     assert cluster.kept["images"] == images
     assert (cluster.connection / "kubeconfig").read_text() == token
@@ -126,7 +115,11 @@ def test_restart_keeps_secrets_images_and_connection(cluster: Cluster) -> None:
     cluster.kubectl("-n", namespace, "delete", "secret", "kept")
 
 
-@pytest.mark.parametrize("by_hand", [["stop", PROFILE], ["rm", "--force", PROFILE]], ids=["stopped", "removed"])
+@pytest.mark.parametrize(
+    "by_hand",
+    [["stop", PROFILE], pytest.param(["rm", "--force", PROFILE], marks=pytest.mark.thorough)],
+    ids=["stopped", "removed"],
+)
 def test_start_brings_back_a_node_that_somebody_else_ended(cluster: Cluster, by_hand: list[str]) -> None:
     namespace = cluster.kept["namespace"]
     cluster.kubectl("-n", namespace, "create", "secret", "generic", "kept", "--from-literal=key=value")
@@ -138,6 +131,16 @@ def test_start_brings_back_a_node_that_somebody_else_ended(cluster: Cluster, by_
     assert cluster.get("-n", namespace, "secret", "kept")["data"] == {"key": "dmFsdWU="}
     assert cluster.run_in_pod("print(6 * 7)").strip() == "42"
     cluster.kubectl("-n", namespace, "delete", "secret", "kept")
+    assert changed(cluster.cluster("--start").stdout) == 0
+
+
+@pytest.mark.thorough
+def test_start_repairs_a_node_whose_pods_find_no_names(cluster: Cluster) -> None:
+    docker("exec", PROFILE, "rm", "/etc/gaiaflow-hosts")
+    docker("restart", "--time=5", PROFILE)
+    cluster.cluster("--start")
+    looking = "import socket, time; time.sleep(30); print(socket.gethostbyname('host.minikube.internal'))"
+    assert cluster.run_in_pod(looking).strip() == cluster.kept["forward"]["address"]
     assert changed(cluster.cluster("--start").stdout) == 0
 
 

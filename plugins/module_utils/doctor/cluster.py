@@ -18,6 +18,7 @@ from ..kubernetes import (
     Access,
     ApiError,
     KubeconfigError,
+    finds_names,
     read_connection,
     read_kubeconfig,
 )
@@ -36,7 +37,6 @@ MLFLOW_S = 2.0
 START = "gaiaflow-setup cluster --start"
 MOST_SKEW_S = 30.0
 WITHOUT = "Tasks with GAIAFLOW_ENV=prod_local fail."
-DNS_PODS = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns"
 
 
 @check("cluster", "Kubernetes", CLUSTER_S)
@@ -177,15 +177,6 @@ def admin_of(context: Context, kept: dict[str, Any]) -> Access | None:
         return access
     except KubeconfigError:
         return None
-
-
-def finds_names(admin: Access) -> bool:
-    """Return whether a pod of the cluster's DNS is ready."""
-    try:
-        conditions = [one for pod in admin.get(DNS_PODS)["items"] for one in pod["status"].get("conditions", ())]
-        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-    except (OSError, KeyError, TypeError):
-        return True  # the check before has said that it answers; what it doesn't tell isn't made up
 
 
 def clock_skew(access: Access) -> float:
