@@ -130,6 +130,7 @@ def ordinary_user() -> Iterator[str]:
     subprocess.run(["userdel", "--remove", ORDINARY_USER], check=True, capture_output=True)
 
 
+@pytest.mark.thorough
 def test_ordinary_user_gets_the_same_from_a_clone(ordinary_user: str) -> None:
     home = Path(f"~{ordinary_user}").expanduser()
     checkout = home / "my checkout"

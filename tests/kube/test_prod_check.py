@@ -14,6 +14,7 @@ import pytest
 import yaml
 from clusters import PROFILE, Cluster
 from stack import PACKAGE, SUMMARY, Airflow
+from tables import rows
 
 pytestmark = pytest.mark.usefixtures("tools")
 
@@ -230,17 +231,19 @@ LOST: dict[str, tuple[Callable[[Company], None], str, str, str]] = {
     ),
     "node": (change(node_selector={"pool": "none"}), "pod", "no node takes it", "node_selector"),
 }  # fmt: skip
+USUALLY_LOST = {"account of the pods", "key of a secret", "room in the quota", "MLflow", "node"}
 
 
 @pytest.mark.usefixtures("applied")
-@pytest.mark.parametrize("lost", LOST)
-def test_what_is_lost_is_named_with_what_to_do(company: Company, lost: str) -> None:
-    lose, name, message, repair = LOST[lost]
+@pytest.mark.parametrize(("lose", "name", "message", "repair"), rows(LOST, USUALLY_LOST))
+def test_what_is_lost_is_named_with_what_to_do(
+    company: Company, lose: Callable[[Company], None], name: str, message: str, repair: str
+) -> None:
     lose(company)
     try:
-        options = ("-e", "prod_check_pod_seconds=10") if lost == "node" else ()
+        options = ("-e", "prod_check_pod_seconds=10") if name == "pod" else ()
         found = company.check(*options, ok=False)
-        expected = {name, "rights"} if lost == "Airflow's account" else {name}
+        expected = {name, "rights"} if name == "airflow_account" else {name}
         assert bad(found) == expected, found
         assert message in found[name]["message"]
         assert repair in found[name]["repair"]
