@@ -19,6 +19,10 @@ from stack import PACKAGE, wait_until
 
 pytestmark = pytest.mark.usefixtures("tools")
 
+# Seconds after which a cause is named at the latest, also on a busy machine. Where it isn't recognised, a grace period
+# of 30 s or a limit of minutes passes; at rest it is a few seconds.
+SOON_S = 25
+
 
 @dataclass
 class Tasks:
@@ -211,7 +215,7 @@ def test_failure(
     outcome = tasks.run(function, arguments, env=env, env_vars={"PASSWORD": PASSWORD}, **options)
     assert outcome.get("error") == error, outcome
     assert not [part for part in parts if part not in outcome["text"]], outcome["text"]
-    assert outcome["seconds"] < 15
+    assert outcome["seconds"] < SOON_S
     assert PASSWORD not in tasks.log + outcome["text"]
 
 
@@ -233,7 +237,7 @@ def test_pod_that_cannot_start(tasks: Tasks, options: dict[str, Any], error: str
     outcome = tasks.run("give", {"value": 1}, env_vars={"PASSWORD": PASSWORD}, **options)
     assert outcome.get("error") == error, outcome
     assert not [part for part in parts if part not in outcome["text"]], outcome["text"]
-    assert outcome["seconds"] < 15
+    assert outcome["seconds"] < SOON_S
     assert PASSWORD not in tasks.log + outcome["text"]
     assert tasks.no_pod_is_left()
 
@@ -244,7 +248,7 @@ def test_image_that_the_registry_does_not_have(tasks: Tasks) -> None:
     outcome = tasks.run("give", {"value": 1}, image=image)
     assert outcome["error"] == "AirflowFailException", outcome
     assert image in outcome["text"] and "gaiaflow-setup cluster --build-only" in outcome["text"]
-    assert outcome["seconds"] < 15
+    assert outcome["seconds"] < SOON_S
 
 
 def test_image_that_the_engine_does_not_have(tasks: Tasks) -> None:
@@ -278,7 +282,7 @@ def test_deleted_pod_is_a_failure(tasks: Tasks) -> None:
     outcome = tasks.end()
     assert outcome["error"] == "AirflowException", outcome
     # The runner ends on SIGTERM: no grace period passes.
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < SOON_S
 
 
 def test_next_try_goes_on_with_the_pod_of_a_killed_one(start: Callable[[], Tasks], tasks: Tasks) -> None:
