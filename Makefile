@@ -74,7 +74,7 @@ lint: $(READY) ## ruff, mypy (strict), yamllint, ansible-lint, shellcheck, hadol
 	ansible-lint
 	shellcheck gaiaflow-setup .ci/run tools/actionlint/run tests/kube/build tests/kube/node/entrypoint tests/release/build \
 		tests/hosts/{build_image,build_base_images,build_service_images,build_minio} \
-		tests/hosts/{debian_mirror,unpack_docker_plugins} roles/{docker,conda}/files/*.sh \
+		tests/hosts/{debian_mirror,unpack_docker_plugins} roles/{cluster,conda,docker}/files/*.sh \
 		tests/support/miniforge.sh
 	hadolint roles/mlops/files/images/*.Dockerfile roles/model_image/files/*.Dockerfile tests/hosts/images/*/Dockerfile \
 		tests/kube/registry.Dockerfile tests/kube/node/Dockerfile tests/release/runner.Dockerfile molecule/*/project/Dockerfile

@@ -117,7 +117,11 @@ problem:
   returned: always
   type: str
 ready:
-  description: Whether a pod can be made; before a start, also whether it would find names.
+  description: Whether a pod can be made.
+  returned: always
+  type: bool
+finds_names:
+  description: Whether a pod would find names; what nobody has looked for counts as yes.
   returned: always
   type: bool
 made:
@@ -675,6 +679,7 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
     }
     found |= {"certificates_end": False, "profile_directory": ""}
     found |= {"lost_node_image": "", "registry_address": "", "registry_exists": False, "registry_ready": True}
+    found["finds_names"] = True
     if parameters["profile"]:
         if engine is None:
             raise AssertionError("a profile is examined with an engine")
@@ -689,9 +694,9 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
         # A cluster that has just come up, by whoever's hand, is given a while.
         ready = awaited(lambda: not job.runs() and takes_pods(admin_access(parameters)), READY_S, job)
         admin = admin_access(parameters)
-        # Minikube's start repairs a node on which the cluster's DNS doesn't come up.
+        # One on which the cluster's DNS doesn't come up is restarted by a start.
         if ready and parameters["profile"] and parameters["will_start"] and not parameters["await"]:
-            ready = awaited(lambda: finds_names(_known(admin)), READY_S, job)
+            found["finds_names"] = awaited(lambda: finds_names(_known(admin)), READY_S, job)
         if parameters["await"] == "pods" and not ready and not job.has_failed():
             raise ClusterError("The node isn't ready to take pods.", "Find out more: gaiaflow-setup doctor.")
     # What is missing is of no interest before the API server answers, and none any more when it has been made.
