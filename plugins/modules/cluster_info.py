@@ -282,10 +282,10 @@ def ask_minikube(minikube: str, profile: str, kubeconfig: str) -> dict[str, Any]
             said = json.loads(line)
         except ValueError:
             continue
-        if isinstance(said, list):
-            said = said[0]
-        if "Host" in said:
-            return dict(said)
+        # Of a profile with one node it is an object, and `null` while that is just being started.
+        nodes = said if isinstance(said, list) else [said]
+        if nodes and isinstance(nodes[0], dict) and "Host" in nodes[0]:
+            return dict(nodes[0])
     return {}
 
 

@@ -1,4 +1,4 @@
-"""What the probe of the cluster says of a profile's certificates, and for how long it waits."""
+"""What the probe of the cluster says of a profile and its certificates, and for how long it waits."""
 
 from __future__ import annotations
 
@@ -39,6 +39,28 @@ def test_what_is_no_certificate_ends_never(info: ModuleType) -> None:
     assert info.expiry_problem(info.certificates_end("p")) == ""
     (info.profile_directory("p") / "client.crt").write_text("nothing")
     assert info.certificates_end("p") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "host"),
+    [
+        ('{"Host": "Running"}', "Running"),
+        ('[{"Host": "Running"}, {"Host": "Stopped"}]', "Running"),
+        ("null", None),
+        ("[]", None),
+        ("[null]", None),
+        ('{"specversion": "1.0"}', None),
+        ("E1130 something went wrong", None),
+        ("", None),
+    ],
+)
+def test_status_that_minikube_does_not_tell_is_none(
+    info: ModuleType, tmp_path: Path, said: str, host: str | None
+) -> None:
+    minikube = tmp_path / "minikube"
+    minikube.write_text(f"#!/bin/sh\necho '{said}'\n")
+    minikube.chmod(0o755)
+    assert info.ask_minikube(str(minikube), "p", "").get("Host") == host
 
 
 JOBS = {
