@@ -9,10 +9,9 @@ from collections.abc import Sequence
 import click
 
 from gaiaflow_py import __version__
+from gaiaflow_py.called import PROGRAM
 from gaiaflow_py.lazy import LazyGroup
 from gaiaflow_py.options import HELP, example_text
-
-PROGRAM = "gaiaflow-setup"
 
 COMPLETE_VARIABLE = "_GAIAFLOW_SETUP_COMPLETE"
 """How a shell asks for completions; the launcher knows it, too."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from gaiaflow_py.called import as_called
 from gaiaflow_py.errors import GaiaflowError
 from gaiaflow_py.events import Change, Failure, RunResult
 from gaiaflow_py.request import Request
@@ -40,7 +41,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         *(column[:1].upper() + column[1:] for column in columns), box=None, pad_edge=False, header_style="bold"
     )
     for row in rows:
-        grid.add_row(*(Text(cell, overflow="fold") for cell in row))
+        grid.add_row(*(Text(as_called(cell), overflow="fold") for cell in row))
     Console(width=None if sys.stdout.isatty() else WIDE, highlight=False).print(grid)
 
 
@@ -60,9 +61,9 @@ def message(text: str, hint: str = "") -> None:
         text: The message.
         hint: What to do next.
     """
-    print(text, file=sys.stderr)
+    print(as_called(text), file=sys.stderr)
     if hint:
-        print(f"What to do: {hint}", file=sys.stderr)
+        print(as_called(f"What to do: {hint}"), file=sys.stderr)
 
 
 def error(problem: GaiaflowError, *, as_json: bool) -> None:
@@ -252,7 +253,7 @@ def secrets(request: Request, result: RunResult) -> None:
     if rows:
         table([*(["host"] if "host" in result.secrets[0] else []), "secret", "key", "bytes", ""], rows)
     elif result.status == "ok":
-        print("There are none yet: gaiaflow-setup secrets create makes one.")
+        print(as_called("There are none yet: gaiaflow-setup secrets create makes one."))
     outcome(request, result)
 
 
@@ -291,7 +292,7 @@ def _print_passwords(request: Request, result: RunResult) -> None:
     if files and request.is_local:
         instance = request.variables.get("mlops_instance") or request.variables.get("models_instance")
         command = f"gaiaflow-setup credentials{f' --instance {instance}' if instance else ''}"
-        print(f"Passwords and tokens: `{command}` shows them; they are kept in {files[0]}")
+        print(as_called(f"Passwords and tokens: `{command}` shows them; they are kept in {files[0]}"))
     elif files:
         print(f"Passwords and tokens are on each host, in {', '.join(files)}")
 

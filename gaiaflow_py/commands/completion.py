@@ -23,7 +23,8 @@ def command(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from gaiaflow_py.cli import COMPLETE_VARIABLE, PROGRAM, cli
+    from gaiaflow_py.called import PROGRAM
+    from gaiaflow_py.cli import COMPLETE_VARIABLE, cli
 
     kind = get_completion_class(shell)
     assert kind is not None

@@ -10,6 +10,7 @@ from gaiaflow_py import options as opts
 def command(as_json: bool) -> None:
     """List the instances of the stack on this machine."""
     from gaiaflow_py import report
+    from gaiaflow_py.called import as_called
     from gaiaflow_py.instance import load, names
 
     found = [load(name) for name in names()]
@@ -17,7 +18,7 @@ def command(as_json: bool) -> None:
         fields = ("name", "project", "runtime", "ports", "urls")
         report.document({"instances": [{field: getattr(one, field) for field in fields} for one in found]})
     elif not found:
-        print("There are none yet: gaiaflow-setup mlops --start makes one.")
+        print(as_called("There are none yet: gaiaflow-setup mlops --start makes one."))
     else:
         rows = [[one.name, one.runtime, one.project or "-", " ".join(one.urls.values())] for one in found]
         report.table(["instance", "runtime", "project", "URLs"], rows)

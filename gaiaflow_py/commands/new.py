@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gaiaflow_py import options as opts
+from gaiaflow_py.called import as_called
 from gaiaflow_py.errors import InputError
 
 
@@ -66,9 +67,8 @@ def command(values: dict[str, str], output_dir: Path, no_input: bool, as_json: b
     if as_json:
         report.document({"project": project})
         return
-    print(
-        f"Made {project}\n\nNext:\n  gaiaflow-setup mlops --start --project '{project}'\n  gaiaflow-setup open airflow"
-    )
+    following = f"gaiaflow-setup mlops --start --project '{project}'\n  gaiaflow-setup open airflow"
+    print(f"Made {project}\n\nNext:\n  {as_called(following)}")
 
 
 def _ask(values: dict[str, str]) -> dict[str, Any]:
