@@ -207,11 +207,9 @@ ROWS = {
     "project moved": Row(project_moved, HEALTHY, "is gone, whose DAGs this instance runs"),
 }
 USUAL = {
-    *("supervisor's socket removed", "supervisor killed", "supervisord.conf edited", "services.json removed"),
-    *("services.json a list", "programs removed", "programs emptied, stack stopped", "record removed"),
-    *("record half written", "record a directory", "record and its copy broken", "credentials emptied"),
-    *("credentials and their copy broken", "all logs removed", "lock of PostgreSQL's left, with a process of another"),
-    *("a file of an environment removed", "Python of an environment gone", "project moved"),
+    *("supervisor's socket removed", "supervisor killed", "supervisord.conf edited", "services.json a list"),
+    *("programs emptied, stack stopped", "record half written", "record and its copy broken", "credentials emptied"),
+    *("lock of PostgreSQL's left, with a process of another", "a file of an environment removed", "project moved"),
 }
 
 

@@ -157,6 +157,7 @@ def test_start_repairs_a_node_whose_pods_find_no_names(cluster: Cluster) -> None
     assert changed(cluster.cluster("--start").stdout) == 0
 
 
+@pytest.mark.thorough
 def test_certificates_are_renewed_before_they_end(cluster: Cluster) -> None:
     home = Path(cluster.environment.get("MINIKUBE_HOME") or Path.home())
     certificate = home / ".minikube" / "profiles" / PROFILE / "client.crt"

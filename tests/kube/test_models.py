@@ -146,6 +146,7 @@ def test_alias_that_moved_is_rolled_out_while_everybody_is_answered_and_back(dep
     assert ask_in_pod(deployed, 0) == [[0, 1, 2]]
 
 
+@pytest.mark.thorough
 def test_what_somebody_changed_by_hand_is_put_right(deployed: Cluster) -> None:
     models(deployed, "deploy", f"{PACKAGE}@champion")
     deployed.kubectl("-n", deployed.kept["namespace"], "scale", "deployment", NAME, "--replicas=0")
@@ -154,6 +155,7 @@ def test_what_somebody_changed_by_hand_is_put_right(deployed: Cluster) -> None:
     assert deployment(deployed)["spec"]["replicas"] == 1
 
 
+@pytest.mark.thorough
 def test_new_pods_that_do_not_answer_are_named_and_the_old_ones_go_on(deployed: Cluster) -> None:
     too_little = ["-e", "model_deployment_memory=16Mi", "-e", "model_deployment_timeout=40"]
     done = models(deployed, "deploy", f"{PACKAGE}@champion", *too_little, ok=False)

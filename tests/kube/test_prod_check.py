@@ -231,7 +231,7 @@ LOST: dict[str, tuple[Callable[[Company], None], str, str, str]] = {
     ),
     "node": (change(node_selector={"pool": "none"}), "pod", "no node takes it", "node_selector"),
 }  # fmt: skip
-USUALLY_LOST = {"account of the pods", "key of a secret", "room in the quota", "MLflow", "node"}
+USUALLY_LOST = {"account of the pods", "key of a secret", "MLflow"}
 
 
 @pytest.mark.usefixtures("applied")
