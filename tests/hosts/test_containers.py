@@ -218,6 +218,7 @@ def test_a_failed_build_leaves_what_runs(stack: Stack) -> None:
     assert all_healthy(stack)
 
 
+@pytest.mark.thorough
 def test_the_compose_file_is_the_same_stack(stack: Stack, tmp_path: Path) -> None:
     plugins = {"DOCKER_CONFIG": str(tmp_path / "docker")}
     add_docker_plugins(tmp_path / "docker")
@@ -244,6 +245,7 @@ def test_a_compose_file_needs_no_free_port(stack: Stack, tmp_path: Path) -> None
     other.run("uninstall", "--yes")
 
 
+@pytest.mark.thorough
 def test_data_goes_along_to_the_other_runtime(stack: Stack) -> None:
     before = artifact(stack)
     stack.run("mlops", "--start", "--runtime", "native", timeout=900)
@@ -252,6 +254,7 @@ def test_data_goes_along_to_the_other_runtime(stack: Stack) -> None:
     Airflow(stack).run_dag(f"{PACKAGE}_example")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("variable", "named"),
     [
@@ -267,9 +270,9 @@ def test_a_runtime_that_cannot_be_had_leaves_the_one_that_runs(stack: Stack, var
     assert all_healthy(stack)
 
 
+@pytest.mark.thorough
 def test_a_change_of_runtime_that_is_killed_is_completed_by_the_next(stack: Stack) -> None:
     before = artifact(stack)
-    # The last of them is in containers, as what follows expects.
     for seconds, runtime in ((6, "docker"), (9, "native"), (14, "docker")):
         command = [str(HERE.parents[1] / "gaiaflow-setup"), "mlops", "--start", "--runtime", runtime]
         with subprocess.Popen(
@@ -285,7 +288,7 @@ def test_a_change_of_runtime_that_is_killed_is_completed_by_the_next(stack: Stac
 
 def test_one_service_starts_alone_without_data(stack: Stack) -> None:
     stack.run("mlops", "--stop", "--delete-volume", "--yes")
-    stack.run("mlops", "--start", "--service", "minio", timeout=120)
+    stack.run("mlops", "--start", "--runtime", "docker", "--service", "minio", timeout=120)
     assert {row["name"] for row in stack.services().values() if row["health"] == "healthy"} == {"minio"}
 
 

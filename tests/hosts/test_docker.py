@@ -160,6 +160,7 @@ wait
 """
 
 
+@pytest.mark.thorough
 def test_an_installation_that_was_killed_is_completed(make_host: Callable[..., Host]) -> None:
     host = make_host("bookworm")
     host.run(KILL_INSTALLATION)
@@ -213,6 +214,7 @@ def test_dockers_repository_is_used_when_its_key_is_the_pinned_one(
     assert can_run_containers(host)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("source", ["auto", "docker"])
 def test_a_hanging_site_is_given_up(make_host: Callable[..., Host], source: str) -> None:
     host = make_host("trixie")

@@ -105,7 +105,7 @@ def make_project(directory: Path) -> Path:
     return dockerfile.parent
 
 
-@pytest.fixture(scope="module", params=["buildkit", "api"])
+@pytest.fixture(scope="module", params=["buildkit", pytest.param("api", marks=pytest.mark.thorough)])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     await_made("built")
     config = tmp_path_factory.mktemp("docker")

@@ -12,6 +12,8 @@ from boxes import start
 from clusters import Cluster
 from stack import SUMMARY, Airflow, Stack, objects
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module", autouse=True)
 def rest_afterwards(boxes: Cluster) -> Iterator[None]:

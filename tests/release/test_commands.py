@@ -228,6 +228,7 @@ class Requests(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+@pytest.mark.thorough
 def test_a_pull_request_is_made_once(releases: Releases) -> None:
     releases.describe(deliver="pull_request", platform="github")
     releases.push_image()
@@ -247,6 +248,7 @@ def test_a_pull_request_is_made_once(releases: Releases) -> None:
     assert {one["release"]["commit"] for one in told} == {releases.cdr("rev-parse", f"release/{NAME}-0.1.0")}
 
 
+@pytest.mark.thorough
 def test_nothing_secret_is_left_anywhere(releases: Releases) -> None:
     hidden = [releases.environment[name] for name in ("GAIAFLOW_REGISTRY_PASSWORD", "GAIAFLOW_CDR_TOKEN")]
     done = [releases.run("release", action, "-vvv") for action in ("image", "dags")]

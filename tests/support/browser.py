@@ -154,7 +154,11 @@ def run_notebook(page: Page, stack: Stack, notebook: str) -> None:
     def all_ran() -> bool:
         page.keyboard.press("Control+s")
         page.wait_for_timeout(500)
-        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        try:
+            content = json.loads(path.read_text())
+        except ValueError:  # it is being written
+            return False
+        cells = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
         errors = [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
         assert not errors, errors
         return all(cell["execution_count"] for cell in cells)
