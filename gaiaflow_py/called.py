@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import shutil
@@ -32,6 +33,8 @@ def _name() -> str:
     launcher = Path(__file__).resolve().parents[1] / PROGRAM
     if shutil.which(PROGRAM) or not launcher.is_file():
         return PROGRAM
-    if Path.cwd() == launcher.parent:
-        return f"./{PROGRAM}"
+    # The working directory may be gone.
+    with contextlib.suppress(FileNotFoundError):
+        if Path.cwd() == launcher.parent:
+            return f"./{PROGRAM}"
     return re.sub(NOT_QUOTED, lambda found: f"\\{found[0]}", str(launcher))

@@ -224,14 +224,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.common import read_whole
 from ..module_utils.engine import Engine, EngineElsewhere, EngineError, own_socket
 from ..module_utils.errors import SetupError
-from ..module_utils.kubernetes import (
-    Access,
-    ApiError,
-    KubeconfigError,
-    finds_names,
-    read_connection,
-    read_kubeconfig,
-)
+from ..module_utils.kubernetes import Access, ApiError, KubeconfigError, finds_names, read_connection, read_kubeconfig
 from ..module_utils.machine import memory_mb
 
 PROFILE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -677,9 +670,8 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
         "subnet": "",
         "notes": [],
     }
-    found |= {"certificates_end": False, "profile_directory": ""}
+    found |= {"certificates_end": False, "profile_directory": "", "finds_names": True}
     found |= {"lost_node_image": "", "registry_address": "", "registry_exists": False, "registry_ready": True}
-    found["finds_names"] = True
     if parameters["profile"]:
         if engine is None:
             raise AssertionError("a profile is examined with an engine")

@@ -19,18 +19,6 @@ from stack import CHECKOUT, SUMMARY, wait_until
 pytestmark = pytest.mark.usefixtures("tools")
 
 
-# The cluster's DNS comes up a little later than its API server.
-LOOKING = """
-import socket, time
-for _ in range(60):
-    try:
-        print(socket.gethostbyname("host.minikube.internal"))
-        break
-    except OSError:
-        time.sleep(1)
-"""
-
-
 def changed(said: str) -> int:
     """Return how many tasks changed something."""
     found = SUMMARY.search(said)
@@ -123,7 +111,7 @@ def test_restart_keeps_secrets_images_connection_and_the_users_own_kubeconfig(cl
     assert cluster.get("-n", namespace, "secret", "kept")["data"] == {"key": "dmFsdWU="}
     assert cluster.kept["images"] == images
     assert (cluster.connection / "kubeconfig").read_text() == token
-    assert cluster.run_in_pod(LOOKING).strip() == cluster.kept["forward"]["address"]
+    assert cluster.address_of_host() == cluster.kept["forward"]["address"]
     cluster.kubectl("-n", namespace, "delete", "secret", "kept")
 
 
@@ -141,7 +129,7 @@ def test_start_brings_back_a_node_that_somebody_else_ended(cluster: Cluster, by_
     if by_hand[0] == "rm":
         assert "the node's container is gone" in said.stderr
     assert cluster.get("-n", namespace, "secret", "kept")["data"] == {"key": "dmFsdWU="}
-    assert cluster.run_in_pod(LOOKING).strip() == cluster.kept["forward"]["address"]
+    assert cluster.address_of_host() == cluster.kept["forward"]["address"]
     cluster.kubectl("-n", namespace, "delete", "secret", "kept")
     assert changed(cluster.cluster("--start").stdout) == 0
 
@@ -153,7 +141,7 @@ def test_start_repairs_a_node_whose_pods_find_no_names(cluster: Cluster) -> None
     healthy = ("running", "healthy")
     wait_until(lambda: tuple(map(cluster.stack.services()["kubernetes"].get, ("state", "health"))) == healthy, 60, "up")
     assert changed(cluster.cluster("--start").stdout) > 0
-    assert cluster.run_in_pod(LOOKING).strip() == cluster.kept["forward"]["address"]
+    assert cluster.address_of_host() == cluster.kept["forward"]["address"]
     assert changed(cluster.cluster("--start").stdout) == 0
 
 

@@ -14,6 +14,18 @@ PROFILE = "gaiaflow-test"
 REGISTRY_PORT = 5011
 
 
+# The cluster's DNS comes up a little later than its API server.
+LOOKING = """
+import socket, time
+for _ in range(60):
+    try:
+        print([socket.gethostbyname(name) for name in NAMES][0])
+        break
+    except OSError:
+        time.sleep(1)
+"""
+
+
 @dataclass
 class Cluster:
     """A cluster that a stack is connected with.
@@ -84,6 +96,11 @@ class Cluster:
             return self.kubectl(*words, "logs", "probe")
         finally:
             self.kubectl(*words, "delete", "pod", "probe", "--wait=true", "--grace-period=1")
+
+    def address_of_host(self) -> str:
+        """Return the address by which a pod finds this machine; nothing where it finds no names."""
+        names = ["host.minikube.internal", "kubernetes.default.svc"]
+        return self.run_in_pod(LOOKING.replace("NAMES", str(names))).strip()
 
     def get(self, *arguments: str) -> Any:
         """Return what the administrator's kubectl says, as JSON."""

@@ -14,14 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common import read_whole
-from ..kubernetes import (
-    Access,
-    ApiError,
-    KubeconfigError,
-    finds_names,
-    read_connection,
-    read_kubeconfig,
-)
+from ..kubernetes import Access, ApiError, KubeconfigError, finds_names, read_connection, read_kubeconfig
 from .core import Context, Finding, check, wrong
 
 SERVICES_NAME = "host.minikube.internal"

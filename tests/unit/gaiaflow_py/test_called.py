@@ -58,3 +58,12 @@ def test_an_installed_program_is_called_by_its_name(monkeypatch: pytest.MonkeyPa
 def test_without_a_terminal_it_is_named_as_in_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     assert called.as_called("gaiaflow-setup status") == "gaiaflow-setup status"
+
+
+def test_where_the_working_directory_is_gone_it_is_called_by_its_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert called.as_called("gaiaflow-setup status") == f"{CHECKOUT}/gaiaflow-setup status"
