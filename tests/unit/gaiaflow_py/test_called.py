@@ -10,6 +10,7 @@ from stack import CHECKOUT
 
 from gaiaflow_py import called
 
+LAUNCHER = str(CHECKOUT / "gaiaflow-setup").replace(" ", "\\ ")
 TEXTS = {
     "Look with gaiaflow-setup doctor.": "Look with {} doctor.",
     "`gaiaflow-setup mlops --start`, or `gaiaflow-setup open airflow`": "`{} mlops --start`, or `{} open airflow`",
@@ -32,7 +33,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("text", TEXTS)
 def test_commands_are_named_as_they_can_be_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
     monkeypatch.chdir(tmp_path)
-    assert called.as_called(text) == TEXTS[text].format(*[CHECKOUT / "gaiaflow-setup"] * 2)
+    assert called.as_called(text) == TEXTS[text].format(LAUNCHER, LAUNCHER)
 
 
 def test_in_the_checkout_it_is_called_by_a_relative_path(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,4 +67,4 @@ def test_where_the_working_directory_is_gone_it_is_called_by_its_path(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert called.as_called("gaiaflow-setup status") == f"{CHECKOUT}/gaiaflow-setup status"
+    assert called.as_called("gaiaflow-setup status") == f"{LAUNCHER} status"
