@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clusters import PROFILE, Cluster
+from clusters import PROFILE, Cluster, is_running
 from stack import PACKAGE, Airflow, wait_until
 
 TASKS = 50
@@ -32,7 +32,7 @@ with DAG("many", schedule=None, max_active_tasks=64):
 def pods(cluster: Cluster) -> list[str]:
     """Return the names of the running pods of tasks."""
     found = cluster.get("-n", cluster.kept["namespace"], "pods")["items"]
-    return [pod["metadata"]["name"] for pod in found if pod["status"]["phase"] == "Running"]
+    return [pod["metadata"]["name"] for pod in found if is_running(pod)]
 
 
 def delete_a_pod(cluster: Cluster) -> None:

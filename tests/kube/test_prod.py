@@ -15,7 +15,7 @@ import companies
 import pytest
 from airflow_in_cluster import COMPANY, GREETING, PARALLELISM, TEAM, AirflowInCluster, build_airflow, push
 from boxes import image_of_airflow
-from clusters import PROFILE, Cluster
+from clusters import PROFILE, Cluster, is_running
 from example_runs import ARTIFACT_MIB, Run, add_values_dag, run_in, run_on, start_airflow, without_ids
 from prod_releases import (
     Releases,
@@ -197,7 +197,7 @@ def wait_for_commit(airflow: Airflow, commit: str) -> None:
 def running(cluster: Cluster) -> list[dict[str, Any]]:
     """Return the tasks' pods whose containers run."""
     pods: list[dict[str, Any]] = cluster.get("-n", TEAM, "pods")["items"]
-    return [pod for pod in pods if pod["status"]["phase"] == "Running"]
+    return [pod for pod in pods if is_running(pod)]
 
 
 def test_results_are_those_of_dev(dev: Run, prod: Run) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import Cluster
+from clusters import Cluster, is_running
 from probe import HARD, PASSWORD, PROBE
 from stack import PACKAGE, wait_until
 
@@ -73,10 +73,10 @@ class Tasks:
         return pods
 
     def running_pod(self) -> str:
-        """Return the name of the pod whose container runs."""
+        """Return the name of the pod whose container runs, once there is one."""
 
         def running() -> str:
-            return next((pod["metadata"]["name"] for pod in self.pods() if pod["status"]["phase"] == "Running"), "")
+            return next((pod["metadata"]["name"] for pod in self.pods() if is_running(pod)), "")
 
         name: str = wait_until(running, 60, "a pod runs")
         return name

@@ -26,6 +26,16 @@ for _ in range(60):
 """
 
 
+def is_running(pod: dict[str, Any]) -> bool:
+    """Tell whether a pod's containers run, and nobody deletes it.
+
+    The phase alone doesn't tell: a busy kubelet leaves it at Running for seconds after the containers have ended.
+    """
+    containers = pod["status"].get("containerStatuses", [])
+    ends = "deletionTimestamp" in pod["metadata"]
+    return bool(containers) and not ends and all("running" in container["state"] for container in containers)
+
+
 @dataclass
 class Cluster:
     """A cluster that a stack is connected with.
