@@ -24,19 +24,6 @@ CLUSTER_STATES: Mapping[ClusterAction, str] = {
     "create-secrets": "declared",
 }
 
-ReleaseAction = Literal["check", "image", "dags", "rollback"]
-"""What can be done of a release."""
-
-RELEASE_STATES: Mapping[ReleaseAction, str] = {
-    "check": "checked",
-    "image": "pushed",
-    "dags": "delivered",
-    "rollback": "rolled_back",
-}
-
-CDR_STATES = {"init": "initialised", "check": "checked", "remove": "absent"}
-"""What can be done to the central DAG repository."""
-
 STATES: Mapping[Action, str] = {
     "start": "started",
     "stop": "stopped",
@@ -54,14 +41,15 @@ def given(**said: Any) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in said.items() if value}
 
 
-def typed(command: str, **said: Any) -> str:
-    """Return a command with its options, as it can be typed again.
+def typed(command: str, *arguments: object, **said: Any) -> str:
+    """Return a command with its arguments and options, as it can be typed again.
 
     Args:
         command: The command.
+        arguments: Its arguments; None where one wasn't given.
         said: Options by name; a sequence is several of the same.
     """
-    words = []
+    words = [shlex.quote(str(argument)) for argument in arguments if argument is not None]
     for option, value in given(**said).items():
         for one in [value] if isinstance(value, str) else value:
             words += [f"--{option}", shlex.quote(one)]
@@ -223,56 +211,6 @@ def build_image(project: Path, options: RunOptions, *, always: bool = False, cac
 
 
 @dataclass(frozen=True)
-class Release:
-    """A release of a project, as far as the user said something about it.
-
-    Attributes:
-        project: The project.
-        stage: The stage in its `prod.yaml`, or None for the first one.
-        tag: The tag that the release is made for.
-        version: The version to go back to.
-    """
-
-    project: Path
-    stage: str | None = None
-    tag: str | None = None
-    version: str | None = None
-
-    def request(self, action: ReleaseAction, options: RunOptions) -> Request:
-        """Return the request that does something of the release.
-
-        Args:
-            action: What to do.
-            options: How to run it.
-        """
-        said = {
-            "release_project": str(self.project),
-            "release_stage": self.stage,
-            "release_tag": self.tag,
-            "release_version": self.version,
-        }
-        variables = {name: value for name, value in said.items() if value} | {"release_state": RELEASE_STATES[action]}
-        words = ["release", action, *([self.version] if self.version else []), "--project", str(self.project)]
-        words += ["--stage", self.stage] if self.stage else []
-        return Request("release", " ".join(map(shlex.quote, words)), variables, options)
-
-
-def change_cdr(directory: Path, action: str, options: RunOptions, said: Mapping[str, object]) -> Request:
-    """Return the request that does something to a checkout of the central DAG repository.
-
-    Args:
-        directory: The checkout.
-        action: What to do: init, check or remove.
-        options: How to run it.
-        said: What the user said of it, by the variables' names without their prefix.
-    """
-    variables = {f"dag_repository_{name}": value for name, value in said.items() if value}
-    variables |= {"dag_repository_directory": str(directory), "dag_repository_state": CDR_STATES[action]}
-    words = ["cdr", action, *([str(said["project"])] if "project" in said else []), str(directory)]
-    return Request("cdr", " ".join(map(shlex.quote, words)), variables, options)
-
-
-@dataclass(frozen=True)
 class Cluster:
     """The cluster, as far as the user said something about it.
 
@@ -383,115 +321,6 @@ class Secrets:
             kube_secret_state=state,
             **more,
         )
-        command = " ".join(["secrets", action, *([shlex.quote(name)] if name else [])])
-        return Request("secrets", command, variables, options, is_question=action == "list")
-
-
-@dataclass(frozen=True)
-class Production:
-    """A company's cluster and Airflow, and the project that is to run there.
-
-    Attributes:
-        project: The project.
-        stage: Which of the stages in its `prod.yaml`; the first one when None.
-        kubeconfig: The kubeconfig of whoever asks.
-        context: The context in it.
-        image: The image of the tasks.
-        pod: Start a pod that looks around.
-        secrets: `.env` files by the name of the secret that is made from each.
-    """
-
-    project: Path
-    stage: str | None = None
-    kubeconfig: Path | None = None
-    context: str | None = None
-    image: str | None = None
-    pod: bool = True
-    secrets: Mapping[str, Path] = field(default_factory=dict)
-
-    def check(self, options: RunOptions, *, apply: bool = False) -> Request:
-        """Return the request that says what is there and what is missing.
-
-        Args:
-            options: How to run it.
-            apply: Make what is missing.
-        """
-        said = {
-            "prod_check_project": str(self.project),
-            "prod_check_stage": self.stage,
-            "prod_check_kubeconfig": str(self.kubeconfig) if self.kubeconfig else None,
-            "prod_check_context": self.context,
-            "prod_check_image": self.image,
-            "prod_check_secret_files": {name: str(path) for name, path in self.secrets.items()},
-            "prod_check_apply": apply,
-        }
-        variables: dict[str, Any] = {name: value for name, value in said.items() if value}
-        if not self.pod:
-            variables["prod_check_pod"] = False
         return Request(
-            "prod", "prod check --apply" if apply else "prod check", variables, options, is_question=not apply
+            "secrets", typed(f"secrets {action}", name or None), variables, options, is_question=action == "list"
         )
-
-
-@dataclass(frozen=True)
-class Models:
-    """A registered model of one instance's MLflow.
-
-    Attributes:
-        name: The model, perhaps with an alias or a version: NAME, NAME@ALIAS or NAME/VERSION.
-        instance: The instance, or None for the default one.
-        kubeconfig: The kubeconfig of a cluster in place of Minikube's.
-        context: The context in it.
-    """
-
-    name: str
-    instance: str | None = None
-    kubeconfig: Path | None = None
-    context: str | None = None
-
-    def serve(self, options: RunOptions, port: int | None = None) -> Request:
-        """Return the request that serves it on this machine.
-
-        Args:
-            options: How to run it.
-            port: Its port; a free one, or the one it has, when None.
-        """
-        return self._request("serve", "served", options, {"models_port": port})
-
-    def stop(self, options: RunOptions) -> Request:
-        """Return the request that serves it no more.
-
-        Args:
-            options: How to run it.
-        """
-        return self._request("stop", "stopped", options, {})
-
-    def image(self, options: RunOptions, *, always: bool = False) -> Request:
-        """Return the request that builds its image.
-
-        Args:
-            options: How to run it.
-            always: Build it though it is there.
-        """
-        return self._request("image", "built", options, {"model_image_always": always})
-
-    def deploy(self, options: RunOptions, state: str = "deployed") -> Request:
-        """Return the request that serves it in the cluster.
-
-        Args:
-            options: How to run it.
-            state: `deployed`, `rolled_back` or `undeployed`.
-        """
-        return self._request("deploy", state, options, {})
-
-    def _request(self, action: str, state: str, options: RunOptions, more: Mapping[str, Any]) -> Request:
-        said = {
-            "models_instance": self.instance,
-            "cluster_kubeconfig": str(self.kubeconfig) if self.kubeconfig else None,
-            "cluster_context": self.context,
-            **more,
-        }
-        variables = {key: value for key, value in said.items() if value}
-        variables |= {"models_name": self.name, "models_state": state}
-        command = f"models {action} {shlex.quote(self.name)}"
-        return Request("models", command, variables, options, (self.instance or "default",))

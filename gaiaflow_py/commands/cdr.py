@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,9 @@ from gaiaflow_py.commands import _run
 
 if TYPE_CHECKING:
     from gaiaflow_py.request import RunOptions
+
+STATES = {"init": "initialised", "check": "checked", "remove": "absent"}
+"""What the role is to bring about, by the command."""
 
 _directory = click.argument("directory", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
 
@@ -33,8 +35,7 @@ def command() -> None:
 @opts.run_options(dry_run=True)
 def init(*, options: RunOptions, directory: Path, airflow: str | None, platform: str, branch: str) -> int:
     """Make one, with its first commit; what is there already stays as it is."""
-    said = {"airflow": airflow, "platform": platform, "branch": branch}
-    return _run_in(directory, "init", options, said)
+    return _run_in(directory, "init", options, airflow=airflow, platform=platform, branch=branch)
 
 
 @opts.command("check", "cdr check", "cdr check --since origin/main", "cdr check airflow-dags --all")
@@ -44,7 +45,7 @@ def init(*, options: RunOptions, directory: Path, airflow: str | None, platform:
 @opts.run_options(dry_run=True)
 def check(*, options: RunOptions, directory: Path, since: str | None, everything: bool) -> int:
     """Look for collisions, wrong records and DAGs that the company's Airflow can't import."""
-    return _run_in(directory, "check", options, {"since": since, "everything": everything})
+    return _run_in(directory, "check", options, since=since, everything=everything)
 
 
 @opts.command("remove", "cdr remove my-project", "cdr remove my-project airflow-dags --dry-run")
@@ -53,14 +54,20 @@ def check(*, options: RunOptions, directory: Path, since: str | None, everything
 @opts.run_options(dry_run=True)
 def remove(*, options: RunOptions, project: str, directory: Path) -> int:
     """Remove a project in one commit; its log stays."""
-    return _run_in(directory, "remove", options, {"project": project})
+    return _run_in(directory, "remove", options, project=project)
 
 
 for _one in (init, check, remove):
     command.add_command(_one)
 
 
-def _run_in(directory: Path, action: str, options: RunOptions, said: Mapping[str, object]) -> int:
-    from gaiaflow_py.request import change_cdr
+def _run_in(directory: Path, action: str, options: RunOptions, **said: object) -> int:
+    from gaiaflow_py.request import Request, given, typed
 
-    return _run.run(change_cdr(directory.expanduser().absolute(), action, options, said))
+    variables = given(
+        dag_repository_directory=opts.absolute(str(directory)),
+        dag_repository_state=STATES[action],
+        **{f"dag_repository_{name}": value for name, value in said.items()},
+    )
+    command = typed(f"cdr {action}", said.get("project"), opts.absolute(str(directory)))
+    return _run.run(Request("cdr", command, variables, options))

@@ -32,9 +32,7 @@ def serve(*, options: RunOptions, model: str, port: int | None, instance: str | 
     MLflow's own server answers on loopback, comes back when it is killed, and is a service of the instance: `status`,
     `logs`, `mlops --restart --service models`. When the alias has moved, run this again.
     """
-    from gaiaflow_py.request import Models
-
-    return _run.run(Models(model, instance).serve(options, port))
+    return _models("serve", "served", options, model, instance, models_port=port)
 
 
 @opts.command("stop", "models stop wine")
@@ -43,9 +41,7 @@ def serve(*, options: RunOptions, model: str, port: int | None, instance: str | 
 @opts.run_options()
 def stop(*, options: RunOptions, model: str, instance: str | None) -> int:
     """Serve a model no more on this machine; it stays registered."""
-    from gaiaflow_py.request import Models
-
-    return _run.run(Models(model, instance).stop(options))
+    return _models("stop", "stopped", options, model, instance)
 
 
 @opts.command("image", "models image wine@champion", "models image wine/3 -e base_image=python:3.12-slim")
@@ -58,9 +54,7 @@ def image(*, options: RunOptions, model: str, docker_build: bool, instance: str 
 
     It holds the model and what the model itself needs, pinned with hashes; it runs as no root, and knows no credential.
     """
-    from gaiaflow_py.request import Models
-
-    return _run.run(Models(model, instance).image(options, always=docker_build))
+    return _models("image", "built", options, model, instance, model_image_always=docker_build)
 
 
 @opts.command("deploy", "models deploy wine@champion", "models deploy wine --rollback", "models deploy wine --delete")
@@ -86,8 +80,6 @@ def deploy(
 
     When the alias has moved, run this again: pods of the new version take over one by one, when they answer.
     """
-    from gaiaflow_py.request import Models
-
     if rollback and delete:
         raise click.UsageError("Give one of --rollback and --delete.")
     opts.refuse_half_a_cluster(kubeconfig, context)
@@ -95,8 +87,15 @@ def deploy(
         _run.confirm(f"This deletes the Deployment and the Service of '{model}'.", yes=yes, as_json=options.json)
     file = opts.absolute(kubeconfig) if kubeconfig else None
     state = "rolled_back" if rollback else "undeployed" if delete else "deployed"
-    return _run.run(Models(model, instance, file, context).deploy(options, state))
+    return _models("deploy", state, options, model, instance, cluster_kubeconfig=file, cluster_context=context)
 
 
 for _one in (serve, stop, image, deploy):
     command.add_command(_one)
+
+
+def _models(action: str, state: str, options: RunOptions, model: str, instance: str | None, **more: object) -> int:
+    from gaiaflow_py.request import Request, given, typed
+
+    variables = {"models_name": model, "models_state": state, **given(models_instance=instance, **more)}
+    return _run.run(Request("models", typed(f"models {action}", model), variables, options, (instance or "default",)))

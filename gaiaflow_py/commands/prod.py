@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +12,7 @@ from gaiaflow_py.commands import _run
 
 if TYPE_CHECKING:
     from gaiaflow_py.events import RunResult
-    from gaiaflow_py.request import Request, RunOptions
+    from gaiaflow_py.request import RunOptions
 
 
 @click.group(name="prod", context_settings=opts.HELP)
@@ -65,31 +64,42 @@ def check(
 
     The exit code is 0 when nothing is missing or wrong, and 1 when something is.
     """
-    from gaiaflow_py.request import Production
+    from gaiaflow_py.request import given
 
     if secrets and not apply:
         raise click.UsageError("--secret says what --apply makes: it goes with --apply only.")
     path = _run.project_path(project or ".", local=options.inventory is None, state="exists")
-    assert path is not None
-    file = opts.absolute(kubeconfig) if kubeconfig else None
-    production = Production(path, stage, file, context, image, not no_pod, _by_name(secrets))
+    variables = given(
+        prod_check_project=path,
+        prod_check_stage=stage,
+        prod_check_kubeconfig=opts.absolute(kubeconfig) if kubeconfig else None,
+        prod_check_context=context,
+        prod_check_image=image,
+        prod_check_secret_files=_by_name(secrets),
+    )
+    if no_pod:
+        variables["prod_check_pod"] = False
     if not apply or options.check or yes:
-        return _show(production.check(options, apply=apply)).exit_code
-    found = _show(production.check(options))
+        return _show(variables, options, apply=apply).exit_code
+    found = _show(variables, options)
     makes = [one["makes"] for one in found.findings if one["state"] == "missing" and one["makes"]]
     if found.status != "ok" or not makes:
         return found.exit_code
     lines = "\n".join(f"  {one}" for one in makes)
     _run.confirm(f"This makes in the cluster:\n{lines}\n", yes=yes, as_json=options.json, refused="Nothing was made.")
-    return _show(production.check(options, apply=True)).exit_code
+    return _show(variables, options, apply=True).exit_code
 
 
 command.add_command(check)
 
 
-def _show(request: Request) -> RunResult:
+def _show(variables: Mapping[str, Any], options: RunOptions, *, apply: bool = False) -> RunResult:
     from gaiaflow_py import findings, report, runner
+    from gaiaflow_py.request import Request
 
+    command = "prod check --apply" if apply else "prod check"
+    more = {"prod_check_apply": True} if apply else {}
+    request = Request("prod", command, {**variables, **more}, options, is_question=not apply)
     result = runner.run(request)
     if request.options.json:
         findings.document(result)
@@ -103,12 +113,12 @@ def _show(request: Request) -> RunResult:
     return result
 
 
-def _by_name(given: Sequence[str]) -> dict[str, Path]:
+def _by_name(said: Sequence[str]) -> dict[str, str]:
     """Return the files by the name of the secret."""
-    found: dict[str, Path] = {}
-    for one in given:
+    found: dict[str, str] = {}
+    for one in said:
         name, separator, path = one.partition("=")
         if not separator or not name or not path:
             raise click.UsageError(f"--secret '{one}' is not NAME=FILE.")
-        found[name] = Path(path).expanduser().absolute()
+        found[name] = str(opts.absolute(path))
     return found

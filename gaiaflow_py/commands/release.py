@@ -10,7 +10,10 @@ from gaiaflow_py import options as opts
 from gaiaflow_py.commands import _run
 
 if TYPE_CHECKING:
-    from gaiaflow_py.request import ReleaseAction, RunOptions
+    from gaiaflow_py.request import RunOptions
+
+STATES = {"check": "checked", "image": "pushed", "dags": "delivered", "rollback": "rolled_back"}
+"""What the role is to bring about, by the command."""
 
 
 @click.group(name="release", context_settings=opts.HELP)
@@ -83,7 +86,7 @@ for _one in (check, image, dags, rollback):
 
 
 def _release(
-    action: ReleaseAction,
+    action: str,
     options: RunOptions,
     project: str | None,
     stage: str | None,
@@ -91,8 +94,15 @@ def _release(
     tag: str | None = None,
     version: str | None = None,
 ) -> int:
-    from gaiaflow_py.request import Release
+    from gaiaflow_py.request import Request, given, typed
 
     path = _run.project_path(project or ".", local=options.inventory is None, state="exists")
-    assert path is not None
-    return _run.run(Release(path, stage, tag, version).request(action, options))
+    variables = given(
+        release_project=path,
+        release_stage=stage,
+        release_tag=tag,
+        release_version=version,
+        release_state=STATES[action],
+    )
+    command = typed(f"release {action}", version, project=path, stage=stage)
+    return _run.run(Request("release", command, variables, options))
