@@ -80,9 +80,10 @@ options:
     type: bool
     default: false
   await:
-    description: What to wait for, the network of the profile, the API server, or that pods can be made.
+    description: >-
+      What to wait for, the network of the profile, its node with the kubelet, the API server, or that pods can be made.
     type: str
-    choices: ["", network, api, pods]
+    choices: ["", network, node, api, pods]
     default: ""
   job:
     description: Where Ansible keeps how a start in the background has ended. The waiting ends with one that fails, and
@@ -118,6 +119,10 @@ problem:
   type: str
 ready:
   description: Whether a pod can be made.
+  returned: always
+  type: bool
+start_failed:
+  description: Whether the start in the background has failed.
   returned: always
   type: bool
 finds_names:
@@ -228,6 +233,8 @@ from ..module_utils.kubernetes import Access, ApiError, KubeconfigError, finds_n
 from ..module_utils.machine import memory_mb
 
 PROFILE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+API_PORT = 8443
+KUBELET_UNIT = "/lib/systemd/system/kubelet.service"
 LEAST_MEMORY_MB = 1800
 LEAST_CPUS = 2
 LEAST_DISK_MB = 3000
@@ -319,6 +326,39 @@ def image_of_lost_node(engine: Engine, profile: str) -> str:
     kept = read_whole(profile_directory(profile) / "config.json")
     lost = kept and not node_of(engine, profile) and volume_exists(engine, profile)
     return str(kept.get("KicBaseImage", "")) if lost else ""
+
+
+def node_access(engine: Engine, profile: str) -> Access | None:
+    """Return how an administrator reaches a profile's node itself; None where Minikube hasn't made it yet.
+
+    Minikube writes its kubeconfig at the end of a start, seconds after the API server has come up.
+    """
+    directory = profile_directory(profile)
+    attached = node_of(engine, profile).get("NetworkSettings", {}).get("Networks", {}).get(profile) or {}
+    nodes = read_whole(directory / "config.json").get("Nodes") or [{}]
+    try:
+        authority = (directory.parent.parent / "ca.crt").read_text()
+        certificate = "\n".join((directory / f"client.{part}").read_text() for part in ("crt", "key"))
+    except OSError:
+        return None
+    address = attached.get("IPAddress")
+    server = f"https://{address}:{nodes[0].get('Port') or API_PORT}"
+    return Access(server, authority, certificate) if address else None
+
+
+def has_kubelet(engine: Engine, profile: str) -> bool:
+    """Return whether the node runs, and Minikube has put the kubelet and its certificates there."""
+    state = node_of(engine, profile).get("State") or {}
+    runs = state.get("Running") and node_access(engine, profile) is not None
+    return bool(runs) and has_file(engine, profile, KUBELET_UNIT)
+
+
+def has_file(engine: Engine, container: str, path: str) -> bool:
+    """Return whether there is a file in a container."""
+    try:
+        return bool(engine.read(f"/containers/{container}/archive?path={urllib.parse.quote(path)}"))
+    except OSError:
+        return False
 
 
 def runs_kubelet(engine: Engine, profile: str) -> bool:
@@ -538,6 +578,13 @@ def all_is_made(admin: Access, parameters: dict[str, Any]) -> bool:
         return False
 
 
+def server_of_airflow(kept: dict[str, Any]) -> str:
+    """Return where the kubeconfig of an instance's Airflow must lead to: the API server, or the stack's forwarder."""
+    if not kept.get("api"):
+        return str(kept["server"])
+    return f"https://{kept['api']['name']}:{kept['stack_at']['api']}"
+
+
 def is_connected(admin: Access, parameters: dict[str, Any], address: str) -> bool:
     """Return whether the account's kubeconfig works, and what tasks are told is what they would be told now."""
     directory, namespace = Path(parameters["connection"]), urllib.parse.quote(parameters["namespace"])
@@ -552,6 +599,8 @@ def is_connected(admin: Access, parameters: dict[str, Any], address: str) -> boo
     if kept.get("server") != admin.server or kept.get("forward", {}).get("address", "") != address:
         return False
     try:
+        if read_kubeconfig(directory / "kubeconfig").server != server_of_airflow(kept):
+            return False
         own = read_connection(directory)
         if (own.server, own.authority.strip()) != (admin.server, admin.authority.strip()):
             return False
@@ -573,11 +622,7 @@ def registry_state(engine: Engine, parameters: dict[str, Any], node: dict[str, A
     bindings = found["HostConfig"].get("PortBindings") or {}
     if {one["HostPort"] for each in bindings.values() for one in each or ()} != {str(parameters["registry_port"])}:
         return True, False
-    try:
-        engine.read(f"/containers/{profile}/archive?path={urllib.parse.quote(parameters['hosts_file'])}")
-    except OSError:
-        return True, False
-    return True, True
+    return True, has_file(engine, profile, parameters["hosts_file"])
 
 
 # ---- The module
@@ -625,6 +670,12 @@ def admin_access(parameters: dict[str, Any]) -> Access | None:
         ) from error
 
 
+def first_access(parameters: dict[str, Any], engine: Engine) -> Access | None:
+    """Return how the API server of a profile is reached, as soon as it answers."""
+    ways = (node_access(engine, parameters["profile"]), admin_access(parameters))
+    return next((way for way in ways if answers(way)), None)
+
+
 def examine_minikube(parameters: dict[str, Any], engine: Engine, admin: Access | None) -> dict[str, Any]:
     """Return how a Minikube profile is."""
     profile = parameters["profile"]
@@ -651,6 +702,8 @@ def examine_minikube(parameters: dict[str, Any], engine: Engine, admin: Access |
         network = network_of(engine, profile)
         if not network["gateway"]:
             raise ClusterError("Minikube has made no network.", "Find out more: gaiaflow-setup doctor.")
+    if parameters["await"] == "node" and not awaited(lambda: has_kubelet(engine, profile), READY_S, job_of(parameters)):
+        raise ClusterError("Minikube has made no node.", "Find out more: gaiaflow-setup doctor.")
     exists, ready = registry_state(engine, parameters, node_of(engine, profile), network["registry_address"])
     found: dict[str, Any] = {"state": state, "problem": problem, "minikube": minikube, "notes": notes}
     found["lost_node_image"] = image_of_lost_node(engine, profile)
@@ -677,11 +730,13 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
             raise AssertionError("a profile is examined with an engine")
         found |= examine_minikube(parameters, engine, admin)
     running, ready = found["state"] == "running", False
-    if parameters["await"] == "api":
-        # Minikube writes the kubeconfig when the API server answers for the first time, and again at its end.
-        if not awaited(lambda: answers(admin_access(parameters)), READY_S, job):
+    if parameters["await"] == "api" and engine is not None:
+        awaited(lambda: first_access(parameters, engine) is not None, READY_S, job)
+        admin = first_access(parameters, engine)
+        if admin is None:
             raise ClusterError("The API server doesn't answer.", "Find out more: gaiaflow-setup doctor.")
-        admin = admin_access(parameters)
+    elif parameters["await"] == "node" and engine is not None:
+        admin = node_access(engine, parameters["profile"])
     elif running and parameters["await"] != "network":
         # A cluster that has just come up, by whoever's hand, is given a while.
         ready = awaited(lambda: not job.runs() and takes_pods(admin_access(parameters)), READY_S, job)
@@ -702,6 +757,7 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
         "connection_owner": connection.stat().st_uid if connection.is_dir() else -1,
         "bundle": bundle_with_cluster(parameters["bundles"]),
         "ready": ready,
+        "start_failed": job.has_failed(),
         "made": made,
         "connected": connected,
         "server": admin.server if admin else "",
@@ -740,7 +796,7 @@ def main() -> None:
             "required": {"type": "bool", "default": True},
             "will_start": {"type": "bool", "default": False},
             "force_new": {"type": "bool", "default": False},
-            "await": {"type": "str", "choices": ["", "network", "api", "pods"], "default": ""},
+            "await": {"type": "str", "choices": ["", "network", "node", "api", "pods"], "default": ""},
             "job": {"type": "path", "default": ""},
             "job_timeout": {"type": "int", "default": 600},
         },
