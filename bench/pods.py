@@ -21,7 +21,7 @@ NOTES = f"""\
   settings and `do_xcom_push`: the same function, image, node and Airflow. Its connection is the administrator's, as its
   sidecar needs `pods/exec`, and names the project's image for the sidecar, so that nothing is pulled.
 - 21: one run each of {TASKS} tasks that wait for nothing, after one of a single task, from the request by REST until
-  its end is told. Airflow's parallelism is the stack's.
+  its end is told. Airflow's parallelism is the stack's, and GAIAFLOW_ENV is prod_local on both sides.
 - 22: the medians of {RUNNER_ROUNDS} rounds in one container: `python -m PACKAGE.runner` against Python that calls the
   same function by itself."""
 
@@ -67,7 +67,8 @@ for make in (ours, bare):
 def need_dags(bench: Bench) -> Airflow:
     """Have the DAGs in the stack's Airflow, until the measurement ends."""
     need_cluster(bench)
-    bench.native.setup("mlops", "--start")
+    # As docs/kubernetes.md has it: the scheduler then imports for all tasks, of both sides, what runs pods.
+    bench.native.setup("mlops", "--restart", "--service", "airflow", GAIAFLOW_ENV="prod_local")
     known = kept(bench)
     (image,) = known["images"].values()
     dags = next((bench.project / "dags").glob("*_dags"))

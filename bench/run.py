@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # What releases go to here is what the tests have them go to.
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from bench import cluster, containers, machines, pods, releases, stack
+from bench import cluster, containers, machines, pods, releases, repository, stack
 from bench.measure import Bench, Row
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -39,7 +39,8 @@ NOTES = f"""\
 {containers.NOTES}
 {cluster.NOTES}
 {pods.NOTES}
-{releases.NOTES}"""
+{releases.NOTES}
+{repository.NOTES}"""
 
 # In the order in which they run: hosts and builds have the machine for themselves, and the first start makes the stack
 # that others use.
@@ -68,6 +69,7 @@ MEASUREMENTS: dict[int, Callable[[Bench], Row]] = {
     22: pods.measure_runner,
     21: pods.measure_many,
     24: releases.measure_release,
+    25: repository.measure_pick_up,
 }
 
 

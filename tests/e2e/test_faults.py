@@ -19,6 +19,18 @@ from stack import CHECKOUT, SUMMARY, Airflow, Stack, wait_until
 ORDINARY_USER = "gaiaflow-tester"
 
 
+def test_cluster_of_somebody_else_has_to_be_told_where_the_stack_is(stack: Stack) -> None:
+    connection = stack.directory / "config" / "cluster"
+    connection.mkdir(exist_ok=True)
+    (connection / "cluster.json").write_text(json.dumps({"kind": "external", "stack_at": {"mlflow": 1}}))
+    try:
+        told = stack.run("mlops", "--start", "--check").stderr
+        assert "doesn't know where the stack is now" in told
+        assert "cluster --create-config-only --kubeconfig FILE --context NAME" in told
+    finally:
+        shutil.rmtree(connection)
+
+
 def test_start_goes_on_where_the_connected_cluster_cannot_be_reached(stack: Stack, tmp_path: Path) -> None:
     """Without the wrapper, and with the instance in an inventory: a variable that roles hand on, as its default is."""
     connection = stack.directory / "config" / "cluster"
