@@ -27,6 +27,11 @@ def as_called(text: str) -> str:
     return CALL.sub(lambda _: _name(), text) if sys.stderr.isatty() else text
 
 
+def program() -> str:
+    """Return what the program is called where a terminal shows it: in its help, and in errors about options."""
+    return _name() if sys.stderr.isatty() else PROGRAM
+
+
 @functools.cache
 def _name() -> str:
     """Return what to type here for the program."""

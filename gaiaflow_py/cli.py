@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from gaiaflow_py import __version__
-from gaiaflow_py.called import PROGRAM
+from gaiaflow_py.called import PROGRAM, program
 from gaiaflow_py.lazy import LazyGroup
 from gaiaflow_py.options import HELP, example_text
 
@@ -38,7 +38,7 @@ def run(argv: Sequence[str]) -> int:
         143 when interrupted.
     """
     try:
-        said = cli.main(args=list(argv), prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, standalone_mode=False)
+        said = cli.main(args=list(argv), prog_name=program(), complete_var=COMPLETE_VARIABLE, standalone_mode=False)
         code = int(said or 0)
         sys.stdout.flush()
         return code

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gaiaflow_py.called import program
 from gaiaflow_py.catalogue import service_names
 from gaiaflow_py.paths import content_root
 
@@ -112,7 +113,7 @@ def example_text(*examples: str) -> str:
     Args:
         examples: Command lines, without the program's name.
     """
-    return "\b\nExamples:\n" + "\n".join(f"  gaiaflow-setup {example}" for example in examples)
+    return "\b\nExamples:\n" + "\n".join(f"  {program()} {example}" for example in examples)
 
 
 def json_option(function: Command) -> Command:

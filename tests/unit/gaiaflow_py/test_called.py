@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from stack import CHECKOUT
 
-from gaiaflow_py import called
+from gaiaflow_py import called, cli, options
 
 LAUNCHER = str(CHECKOUT / "gaiaflow-setup").replace(" ", "\\ ")
 TEXTS = {
@@ -68,3 +68,16 @@ def test_where_the_working_directory_is_gone_it_is_called_by_its_path(
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     assert called.as_called("gaiaflow-setup status") == f"{LAUNCHER} status"
+
+
+def test_help_and_errors_name_it_as_it_can_be_called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.chdir(CHECKOUT)
+    assert cli.run(["status", "--nope"]) == 2
+    said = capsys.readouterr().err
+    assert "Usage: ./gaiaflow-setup status" in said and "Try './gaiaflow-setup status --help' for help" in said
+    assert cli.run(["--help"]) == 0
+    assert "Usage: ./gaiaflow-setup [OPTIONS]" in capsys.readouterr().out
+    assert options.example_text("status --json").endswith("  ./gaiaflow-setup status --json")
