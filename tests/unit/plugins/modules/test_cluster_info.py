@@ -8,6 +8,7 @@ import os
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from certificates import make_certificate
@@ -99,3 +100,78 @@ def test_waiting_goes_on_while_a_start_does(info: ModuleType, tmp_path: Path) ->
     file.write_text(json.dumps({"started": True}))
     looks = iter([False, False, True])
     assert info.awaited(lambda: next(looks), 0, info.Job(str(file), 600))
+
+
+class EngineWithNode:
+    """An engine that has the node of a profile, and what is in it."""
+
+    def __init__(self, address: str = "192.168.49.2", files: tuple[str, ...] = (), *, running: bool = True) -> None:
+        self.address, self.files, self.running = address, files, running
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Return the node's container."""
+        assert path == "/containers/p/json"
+        networks = {"p": {"IPAddress": self.address}}
+        return {"State": {"Running": self.running}, "NetworkSettings": {"Networks": networks}}
+
+    def read(self, path: str) -> bytes:
+        """Return a file of it."""
+        if path.rpartition("=")[2] not in self.files:
+            raise OSError(path)
+        return b"archive"
+
+
+@pytest.fixture
+def profile(info: ModuleType, tmp_path: Path) -> Path:
+    """A profile's directory with the certificates of its administrator."""
+    directory: Path = info.profile_directory("p")
+    for file in (tmp_path / ".minikube/ca.crt", directory / "client.crt", directory / "client.key"):
+        file.write_text(f"{file.name}\n")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("kept", "port"), [({}, 8443), ({"Nodes": [{"Port": 0}]}, 8443), ({"Nodes": [{"Port": 7443}]}, 7443)]
+)
+def test_node_is_reached_by_its_address_and_the_profiles_certificates(
+    info: ModuleType, profile: Path, kept: dict[str, Any], port: int
+) -> None:
+    (profile / "config.json").write_text(json.dumps(kept))
+    found = info.node_access(EngineWithNode(), "p")
+    assert found.server == f"https://192.168.49.2:{port}"
+    assert (found.authority, found.certificate) == ("ca.crt\n", "client.crt\n\nclient.key\n")
+
+
+def test_node_without_address_or_certificates_is_not_there_yet(info: ModuleType, profile: Path) -> None:
+    assert info.node_access(EngineWithNode(address=""), "p") is None
+    (profile / "client.key").unlink()
+    assert info.node_access(EngineWithNode(), "p") is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "there"),
+    [
+        (EngineWithNode(files=("/lib/systemd/system/kubelet.service",)), True),
+        (EngineWithNode(files=("/lib/systemd/system/kubelet.service",), running=False), False),
+        (EngineWithNode(), False),
+    ],
+)
+@pytest.mark.usefixtures("profile")
+def test_node_with_its_kubelet_runs(info: ModuleType, engine: EngineWithNode, there: bool) -> None:
+    assert info.has_kubelet(engine, "p") is there
+
+
+@pytest.mark.parametrize(
+    ("kept", "server"),
+    [
+        ({"server": "https://192.168.49.2:8443", "api": {}}, "https://192.168.49.2:8443"),
+        (
+            {"server": "https://192.168.49.2:8443", "api": {"name": "kubernetes"}, "stack_at": {"api": 6443}},
+            "https://kubernetes:6443",
+        ),
+    ],
+)
+def test_kubeconfig_of_airflow_leads_to_the_cluster_or_the_forwarder(
+    info: ModuleType, kept: dict[str, Any], server: str
+) -> None:
+    assert info.server_of_airflow(kept) == server
