@@ -68,7 +68,10 @@ def cluster(stack: Stack, tools: dict[str, str]) -> Iterator[Cluster]:
         cluster.setup("cluster", "--start", "--kubeconfig", given, "--context", context, "--instance", stack.instance)
         yield cluster
         return
-    cluster.cluster("--start", timeout=1200)
-    yield cluster
-    cluster.cluster("--delete", "--yes")
+    # A start that failed leaves nothing either.
+    try:
+        cluster.cluster("--start", timeout=1200)
+        yield cluster
+    finally:
+        cluster.cluster("--delete", "--yes")
     assert PROFILE not in cluster.setup("instances", "--json").stdout
