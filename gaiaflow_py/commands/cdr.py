@@ -64,10 +64,11 @@ for _one in (init, check, remove):
 def _run_in(directory: Path, action: str, options: RunOptions, **said: object) -> int:
     from gaiaflow_py.request import Request, given, typed
 
+    checkout = opts.absolute(str(directory))
     variables = given(
-        dag_repository_directory=opts.absolute(str(directory)),
+        dag_repository_directory=checkout,
         dag_repository_state=STATES[action],
         **{f"dag_repository_{name}": value for name, value in said.items()},
     )
-    command = typed(f"cdr {action}", said.get("project"), opts.absolute(str(directory)))
+    command = typed(f"cdr {action}", said.get("project"), checkout)
     return _run.run(Request("cdr", command, variables, options))
