@@ -77,7 +77,7 @@ lint: $(READY) ## ruff, mypy (strict), yamllint, ansible-lint, shellcheck, hadol
 		tests/hosts/{debian_mirror,unpack_docker_plugins} roles/{cluster,conda,docker}/files/*.sh \
 		tests/support/miniforge.sh
 	hadolint roles/mlops/files/images/*.Dockerfile roles/model_image/files/*.Dockerfile tests/hosts/images/*/Dockerfile \
-		tests/kube/registry.Dockerfile tests/kube/node/Dockerfile tests/release/runner.Dockerfile molecule/*/project/Dockerfile
+		tests/kube/registry.Dockerfile tests/kube/node/Dockerfile tests/release/*.Dockerfile molecule/*/project/Dockerfile
 	sed 's/{{ cookiecutter.package_name }}/package/' template/*/Dockerfile | hadolint -
 	tools/actionlint/run
 	check-jsonschema --builtin-schema vendor.gitlab-ci template/*/.gitlab-ci.yml

@@ -24,6 +24,8 @@ from .registry import RegistryError
 from .web_identity import identify
 
 USER, PASSWORD = "GAIAFLOW_REGISTRY_USER", "GAIAFLOW_REGISTRY_PASSWORD"
+# Of the user's settings: logins for images that are built upon, and what builds are given.
+KEPT_SETTINGS = ("auths", "credHelpers", "credsStore", "cliPluginsExtraDirs", "HttpHeaders", "proxies")
 ECR = re.compile(r"\d{12}\.dkr\.ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
 
 
@@ -43,14 +45,15 @@ def login_of(host: str, directory: str) -> tuple[str, str] | None:
 
     Args:
         host: The registry's host.
-        directory: Where Docker's `config.json` is; empty takes the user's.
+        directory: Where `keep` has written a login; empty takes the user's settings.
 
     Raises:
         RegistryError: The settings can't be read, or a credential helper fails.
     """
     try:
-        path = str(Path(directory) / "config.json") if directory else None
-        found = auth.resolve_authconfig(auth.load_config(path), host)
+        # A helper of the user's may know this host, too; what was written for this run counts more.
+        kept = json.loads((Path(directory) / "config.json").read_text())["auths"] if directory else {}
+        found = auth.resolve_authconfig(auth.load_config(config_dict={"auths": kept} if kept else None), host)
     except (DockerException, StoreError, OSError, ValueError) as error:
         raise RegistryError(
             f"Docker's settings give no login for {host}: {error}.", "Find out more: gaiaflow-setup doctor."
@@ -83,16 +86,48 @@ def login_of_environment(environment: Mapping[str, str]) -> tuple[str, str] | No
     return (user, password) if user else None
 
 
+def user_directory() -> Path:
+    """Return where Docker's settings of this user are."""
+    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+
+
+def user_settings() -> dict[str, Any]:
+    """Return what of the user's settings a build or a push needs, in a directory of its own, too.
+
+    Raises:
+        RegistryError: The settings can't be read.
+    """
+    file = user_directory() / "config.json"
+    try:
+        told = json.loads(file.read_text())
+        kept = {name: told[name] for name in KEPT_SETTINGS if name in told}
+    except FileNotFoundError:
+        kept = {}
+    except (OSError, ValueError, TypeError) as error:
+        raise RegistryError(f"Docker's settings {file} can't be read: {error}.", "Correct them.") from error
+    # Docker's command line looks for plugins beside its settings.
+    plugins = [str(user_directory() / "cli-plugins"), *kept.get("cliPluginsExtraDirs", [])]
+    return {**kept, "cliPluginsExtraDirs": plugins}
+
+
 def keep(directory: str, host: str, login: tuple[str, str]) -> None:
-    """Write a login as Docker's settings, in a directory that only this run uses.
+    """Write a login as Docker's settings, in a directory that only this run uses; the user's other logins stay valid.
 
     Args:
         directory: The directory.
         host: The registry's host.
         login: User and password.
+
+    Raises:
+        RegistryError: The user's settings can't be read.
     """
+    settings = user_settings()
     told = base64.b64encode(":".join(login).encode()).decode()
-    write_private(Path(directory) / "config.json", json.dumps({"auths": {host: {"auth": told}}}))
+    auths = {**settings.get("auths", {}), host: {"auth": told}}
+    # No helper is asked for this host, not even the one that keeps all logins.
+    helpers = {**settings.get("credHelpers", {}), host: ""}
+    content = {**settings, "auths": auths, "credHelpers": helpers}
+    write_private(Path(directory) / "config.json", json.dumps(content))
 
 
 class Ecr:

@@ -39,6 +39,14 @@ def aws(company: Company) -> Iterator[str]:
         yield companies.start_aws(company.directory, company.tokens, stack)
 
 
+@pytest.fixture(scope="session")
+def builder_options(company: Company) -> Iterator[str]:
+    """What `docker buildx create` is told where Docker Hub can't be reached."""
+    subprocess.run([HERE / "build", "builder"], stdout=subprocess.PIPE, check=True, timeout=1800)
+    with ExitStack() as stack:
+        yield companies.start_docker_hub(company, stack)
+
+
 @pytest.fixture
 def clean(company: Company) -> Iterator[Company]:
     """The company as it is before the first release, with a project of which nothing is released."""

@@ -31,6 +31,11 @@ CDR = "airflow-dags"
 ACCOUNT = "123456789012"
 AWS_REGION = "eu-central-1"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/releases"
+# By their names on Docker Hub: what images are built upon, and what writes a bill of materials.
+HUB_IMAGES = {
+    "library/python:3.13-slim": "python:3.13-slim",
+    "docker/buildkit-syft-scanner:stable-1": "docker/buildkit-syft-scanner:stable-1",
+}
 # What moto's ECR hands out.
 ECR_LOGIN = ("AWS", f"{ACCOUNT}-auth-token")
 AUTHOR = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
@@ -266,6 +271,25 @@ def answers(address: str) -> bool:
         return requests.get(address, timeout=5).ok
     except requests.ConnectionError:
         return False
+
+
+def start_docker_hub(company: Company, stack: ExitStack) -> str:
+    """Start a registry with the images that a builder pulls from Docker Hub; return the options of such a builder.
+
+    Args:
+        company: Whose builder it is.
+        stack: Ends it.
+    """
+    hub = stack.enter_context(ImageRegistry(company.registry.program, company.directory / "hub", {}).running())
+    for name, local in HUB_IMAGES.items():
+        for command in (["tag", local, f"{hub.host}/{name}"], ["push", "--quiet", f"{hub.host}/{name}"],
+                        ["image", "rm", f"{hub.host}/{name}"]):  # fmt: skip
+            subprocess.run(["docker", *command], check=True, capture_output=True, timeout=300)
+    settings = [f'[registry."docker.io"]\nmirrors = ["{hub.host}"]']
+    settings += [f'[registry."{host}"]\nhttp = true' for host in (hub.host, company.registry.host)]
+    (company.act.wheels / "buildkitd.toml").write_text("\n".join(settings) + "\n")
+    # The company's registry listens on this machine's loopback.
+    return "--driver-opt network=host --buildkitd-config /wheels/buildkitd.toml"
 
 
 def make(tools: Path, directory: Path, stack: ExitStack) -> Company:

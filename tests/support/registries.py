@@ -18,7 +18,8 @@ import yaml
 from stack import wait_until
 
 CHUNK = 1 << 16
-MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFESTS = f"{INDEX}, application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 
 
 def free_port() -> int:
@@ -107,7 +108,7 @@ class ImageRegistry:
     Attributes:
         program: The registry's program.
         directory: For its data and settings.
-        logins: Passwords by user.
+        logins: Passwords by user; without any, everybody may read and write.
         gate: What stands in front of it.
     """
 
@@ -129,7 +130,7 @@ class ImageRegistry:
     def ask(self, path: str, **headers: str) -> requests.Response:
         """Ask it, as the first of its users."""
         return requests.get(
-            f"http://{self.host}/v2/{path}", auth=next(iter(self.logins.items())), headers=headers, timeout=30
+            f"http://{self.host}/v2/{path}", auth=next(iter(self.logins.items()), None), headers=headers, timeout=30
         )
 
     def tags(self, repository: str) -> list[str]:
@@ -141,6 +142,17 @@ class ImageRegistry:
         answer = self.ask(f"{repository}/manifests/{reference}", Accept=MANIFESTS)
         assert answer.ok, answer.text
         return answer.headers["Docker-Content-Digest"]
+
+    def content(self, repository: str, path: str) -> Any:
+        """Return a manifest or a blob that is JSON; a builder may have made an index of it.
+
+        Args:
+            repository: The repository.
+            path: `manifests/REFERENCE` or `blobs/DIGEST`.
+        """
+        answer = self.ask(f"{repository}/{path}", Accept=MANIFESTS)
+        assert answer.ok, answer.text
+        return answer.json()
 
     def blobs(self) -> list[Path]:
         """Return the files of all blobs that it holds."""
@@ -161,7 +173,7 @@ class ImageRegistry:
             "log": {"level": "warn"},
             "storage": {"filesystem": {"rootdirectory": str(self.data)}, "delete": {"enabled": True}},
             "http": {"addr": f"127.0.0.1:{self.gate.target}"},
-            "auth": {"htpasswd": {"realm": "registry", "path": str(users)}},
+            **({"auth": {"htpasswd": {"realm": "registry", "path": str(users)}}} if self.logins else {}),
         }
         file = self.directory / "registry.yml"
         file.write_text(yaml.safe_dump(settings))

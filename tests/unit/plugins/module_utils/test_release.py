@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -195,10 +196,38 @@ def test_a_login_comes_whole_or_not_at_all(tmp_path: Path) -> None:
     assert registry_login.login_of("other.example", str(tmp_path)) is None
 
 
-def test_a_credential_helper_that_fails_is_named(tmp_path: Path) -> None:
+def test_a_credential_helper_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     (tmp_path / "config.json").write_text('{"credHelpers": {"reg.example": "nowhere"}}')
     with pytest.raises(RegistryError, match=r"no login for reg\.example.*docker-credential-nowhere"):
-        registry_login.login_of("reg.example", str(tmp_path))
+        registry_login.login_of("reg.example", "")
+
+
+def test_what_builds_need_of_the_users_settings_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "user"))
+    (tmp_path / "user").mkdir()
+    settings = {
+        "auths": {"base.example": {"auth": "eDp5"}, "reg.example": {"auth": "b2xkOm9sZA=="}},
+        "credHelpers": {"reg.example": "nowhere"}, "credsStore": "nowhere", "currentContext": "elsewhere",
+        "proxies": {"default": {"httpProxy": "http://proxy.example"}},
+    }  # fmt: skip
+    (tmp_path / "user" / "config.json").write_text(json.dumps(settings))
+    registry_login.keep(str(tmp_path), "reg.example", ("a", "b"))
+    kept = json.loads((tmp_path / "config.json").read_text())
+    assert registry_login.login_of("reg.example", str(tmp_path)) == ("a", "b")
+    assert kept["auths"]["base.example"] == {"auth": "eDp5"} and kept["proxies"] == settings["proxies"]
+    # Docker's command line asks no helper where this one is empty.
+    assert kept["credHelpers"] == {"reg.example": ""} and kept["credsStore"] == "nowhere"
+    assert kept["cliPluginsExtraDirs"] == [str(tmp_path / "user" / "cli-plugins")]
+    # Its contexts are beside the user's own settings.
+    assert "currentContext" not in kept
+
+
+def test_settings_that_are_not_json_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(RegistryError, match=r"config\.json can't be read"):
+        registry_login.keep(str(tmp_path), "reg.example", ("a", "b"))
 
 
 class Answers:
