@@ -72,7 +72,7 @@ lint: $(READY) ## ruff, mypy (strict), yamllint, ansible-lint, shellcheck, hadol
 	mypy --strict
 	yamllint --strict .
 	ansible-lint
-	shellcheck gaiaflow-setup .ci/run tools/actionlint/run tests/kube/build tests/kube/node/entrypoint tests/release/build \
+	shellcheck gaiaflow-setup .ci/run tools/actionlint/run tests/kube/build tests/kube/node/entrypoint tests/release/build tests/release/serve_engine \
 		tests/hosts/{build_image,build_base_images,build_service_images,build_minio} \
 		tests/hosts/{debian_mirror,unpack_docker_plugins} roles/{cluster,conda,docker}/files/*.sh \
 		tests/support/miniforge.sh

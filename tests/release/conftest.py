@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from pathlib import Path
 import companies
 import pytest
 from companies import Company
+from gitlab import GitLab
 
 HERE = Path(__file__).parent
 
@@ -45,6 +47,17 @@ def builder_options(company: Company) -> Iterator[str]:
     subprocess.run([HERE / "build", "builder"], stdout=subprocess.PIPE, check=True, timeout=1800)
     with ExitStack() as stack:
         yield companies.start_docker_hub(company, stack)
+
+
+@pytest.fixture(scope="session")
+def gitlab(company: Company) -> Iterator[GitLab]:
+    """A project of the company's whose pipeline GitLab runs."""
+    if missing := [program for program in ("node", "npm", "rsync") if not shutil.which(program)]:
+        pytest.skip(f"GitLab's pipelines need {', '.join(missing)} (docs/testing.md)")
+    done = subprocess.run([HERE / "build", "gitlab"], stdout=subprocess.PIPE, text=True, check=True, timeout=1800)
+    program = Path(done.stdout.strip()) / "gitlab-ci-local/node_modules/.bin/gitlab-ci-local"
+    with ExitStack() as stack:
+        yield companies.on_gitlab(company, program, stack)
 
 
 @pytest.fixture

@@ -96,19 +96,6 @@ def test_what_stands_in_the_way_ends_it_before_a_push(
     assert nothing_was_pushed(clean)
 
 
-def attested(company: Company, version: str) -> dict[str, Any]:
-    """Return what a builder has said of an image, by the kind of statement."""
-    index = company.registry.content(REPOSITORY, f"manifests/{version}")
-    (beside,) = [one for one in index["manifests"] if "vnd.docker.reference.digest" in one.get("annotations", {})]
-    layers = company.registry.content(REPOSITORY, f"manifests/{beside['digest']}")["layers"]
-    return {
-        layer["annotations"]["in-toto.io/predicate-type"]: company.registry.content(
-            REPOSITORY, f"blobs/{layer['digest']}"
-        )["predicate"]
-        for layer in layers
-    }
-
-
 @pytest.mark.thorough
 def test_a_builder_adds_bill_of_materials_and_provenance(clean: Company, builder_options: str) -> None:
     with clean.repository_settings({"ATTESTATIONS": "", "BUILDX_OPTIONS": builder_options}, {}):
@@ -116,7 +103,7 @@ def test_a_builder_adds_bill_of_materials_and_provenance(clean: Company, builder
         assert done.returncode == 0, done.stdout
         again = clean.release("v0.1.0", tested=False)
     assert again.returncode == 0 and again.stdout.count("changed=0") == 3, again.stdout
-    said = attested(clean, "0.1.0")
+    said = clean.attested("0.1.0")
     assert "pandas" in {one["name"] for one in said["https://spdx.dev/Document"]["packages"]}
     assert any(kind.startswith("https://slsa.dev/provenance/") for kind in said)
     assert image_in_dags(clean).endswith(clean.registry.digest(REPOSITORY, "0.1.0"))

@@ -19,7 +19,8 @@ import requests
 import yaml
 from act import Act, steps
 from git_over_http import GitServer, git
-from registries import ImageRegistry, free_port
+from gitlab import CERTIFICATES, GitLab
+from registries import Gate, ImageRegistry, free_port
 from stack import CHECKOUT, wait_until
 from token_endpoint import TokenEndpoint
 
@@ -142,6 +143,14 @@ class Company:
         """Return the subjects of the central DAG repository's commits, the newest first."""
         return self.git.read(CDR, "log", "--format=%s", "main").splitlines()
 
+    def attested(self, version: str) -> dict[str, Any]:
+        """Return what a builder has said of an image, by the kind of statement."""
+        index = self.registry.content(REPOSITORY, f"manifests/{version}")
+        (beside,) = [one for one in index["manifests"] if "vnd.docker.reference.digest" in one.get("annotations", {})]
+        layers = self.registry.content(REPOSITORY, f"manifests/{beside['digest']}")["layers"]
+        said = {one["annotations"]["in-toto.io/predicate-type"]: f"blobs/{one['digest']}" for one in layers}
+        return {kind: self.registry.content(REPOSITORY, blob)["predicate"] for kind, blob in said.items()}
+
     def reset(self) -> None:
         """Bring registry, central DAG repository and project back to where nothing is released."""
         # Layers stay, as they do where others have pushed them before.
@@ -193,7 +202,9 @@ def build_wheel(directory: Path) -> Path:
     return wheel
 
 
-def make_project(directory: Path, registry: str, dag_repository: str, origin: str) -> Path:
+def make_project(
+    directory: Path, registry: str, dag_repository: str, origin: str, ci_platform: str = "github", tested: bool = False
+) -> Path:
     """Make a project as a newcomer does, and say where its releases go.
 
     Args:
@@ -201,10 +212,12 @@ def make_project(directory: Path, registry: str, dag_repository: str, origin: st
         registry: The registry's host.
         dag_repository: The central DAG repository's address.
         origin: The project's own repository's address.
+        ci_platform: Whose workflows it has.
+        tested: Whether its own tests are to pass, too.
     """
     command = [str(CHECKOUT / "gaiaflow-setup"), "new", "--no-input", "--output-dir", str(directory)]
     subprocess.run(
-        [*command, "project_name=Barrel project", "include_example=False", "ci_platform=github"],
+        [*command, "project_name=Barrel project", "include_example=False", f"ci_platform={ci_platform}"],
         check=True, capture_output=True, timeout=120,
     )  # fmt: skip
     project = directory / NAME
@@ -212,9 +225,10 @@ def make_project(directory: Path, registry: str, dag_repository: str, origin: st
     told = {"registry": f"{registry}/{OWNER}", "dag_repository": dag_repository, "owners": ["@team"]}
     prod.write_text(prod.read_text() + yaml.safe_dump({"namespace": "team", "release": told}))
     # What this project's code needs; more would be installed for each build.
+    needs = '"pandas>=2.2,<4"' + (', "scikit-learn>=1.6,<2"' if tested else "")
     pyproject = project / "pyproject.toml"
     before, _, rest = pyproject.read_text().partition("dependencies = [")
-    pyproject.write_text(f'{before}dependencies = ["pandas>=2.2,<4"{rest[rest.index("]") :]}')
+    pyproject.write_text(f"{before}dependencies = [{needs}{rest[rest.index(']') :]}")
     git("init", "--quiet", "--initial-branch=main", str(project))
     git("-C", str(project), "remote", "add", "origin", origin)
     git("-C", str(project), "add", "--all")
@@ -290,6 +304,41 @@ def start_docker_hub(company: Company, stack: ExitStack) -> str:
     (company.act.wheels / "buildkitd.toml").write_text("\n".join(settings) + "\n")
     # The company's registry listens on this machine's loopback.
     return "--driver-opt network=host --buildkitd-config /wheels/buildkitd.toml"
+
+
+def on_gitlab(company: Company, program: Path, stack: ExitStack) -> GitLab:
+    """Make a project whose pipeline GitLab runs.
+
+    Args:
+        company: What its releases go to.
+        program: gitlab-ci-local.
+        stack: Ends what runs.
+    """
+    network = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
+    gateway = subprocess.run(network, capture_output=True, text=True, check=True).stdout.strip()
+    ports = [company.registry.gate.port, company.git.port]
+    for port in ports:
+        stack.enter_context(Gate(port, address=gateway, port=port).running())
+    stack.callback(subprocess.run, ["docker", "volume", "rm", "--force", CERTIFICATES], check=True, capture_output=True)
+    directory = company.directory / "on-gitlab"
+    directory.mkdir()
+    project = make_project(
+        directory,
+        company.registry.host,
+        company.git.url(CDR),
+        company.git.url(f"{OWNER}/{NAME}"),
+        "gitlab",
+        tested=True,
+    )
+    variables = {
+        "GAIAFLOW_SETUP": company.act.variables["GAIAFLOW_SETUP"],
+        "GAIAFLOW_CDR_TOKEN": company.git.token,
+        "GAIAFLOW_REGISTRY_USER": "releases",
+        "GAIAFLOW_REGISTRY_PASSWORD": company.registry.logins["releases"],
+        "FORWARDED": f"{gateway}:{','.join(map(str, ports))}",
+    }
+    volumes = [f"{company.act.wheels}:/wheels:ro", f"{company.act.cache}:/cache"]
+    return GitLab(program, project, company.directory, volumes, variables)
 
 
 def make(tools: Path, directory: Path, stack: ExitStack) -> Company:

@@ -44,16 +44,19 @@ class Gate:
     Attributes:
         target: The port behind it.
         bytes_left: How many bytes a client may still send; None for any number.
+        address: Where it listens.
+        port: The port; 0 takes a free one.
     """
 
     target: int
     bytes_left: int | None = None
+    address: str = "127.0.0.1"
     port: int = 0
 
     @contextmanager
     def running(self) -> Iterator[Gate]:
-        """Listen on a free port of loopback."""
-        with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        """Listen."""
+        with socket.create_server((self.address, self.port), backlog=64) as listener:
             self.port = listener.getsockname()[1]
             thread = threading.Thread(target=self._accept, args=(listener,), daemon=True)
             thread.start()

@@ -1,0 +1,45 @@
+"""A release as GitLab makes it: the project's own pipeline in gitlab-ci-local, a real registry, a real git server."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from companies import NAME, PACKAGE, REPOSITORY, Company
+from gitlab import GitLab
+
+TAG = {"CI_COMMIT_TAG": "v0.1.0", "CI_COMMIT_REF_NAME": "v0.1.0"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "jobs"),
+    [
+        ({"CI_COMMIT_BRANCH": "main"}, ["test"]),
+        ({"CI_PIPELINE_SOURCE": "merge_request_event"}, ["test"]),
+        (TAG, ["test", "release"]),
+        ({"CI_COMMIT_BRANCH": "main", "ROLLBACK": "0.1.0"}, ["rollback"]),
+    ],
+)
+def test_what_a_pipeline_has(gitlab: GitLab, variables: dict[str, str], jobs: list[str]) -> None:
+    assert gitlab.jobs(**variables) == jobs
+
+
+@pytest.mark.thorough
+def test_a_tag_is_tested_and_released_and_one_can_go_back(clean: Company, gitlab: GitLab, builder_options: str) -> None:
+    done = gitlab.run(**TAG, BUILDX_OPTIONS=builder_options)
+    assert done.returncode == 0, done.stdout
+    digest = clean.registry.digest(REPOSITORY, "0.1.0")
+    assert clean.cdr(f"dags/{NAME}/{PACKAGE}_dags/image.txt").strip().endswith(digest)
+    assert "https://spdx.dev/Document" in clean.attested("0.1.0")
+    assert not [secret for secret in clean.secrets if secret in done.stdout]
+    assert "buildx_buildkit" not in subprocess.check_output(["docker", "ps", "--all"], text=True)
+    back = gitlab.run(ROLLBACK="0.1.0")
+    assert back.returncode == 0 and "changed=0" in back.stdout, back.stdout
+    assert clean.subjects()[0] == f"Release {NAME} 0.1.0"
+
+
+@pytest.mark.thorough
+def test_a_tag_that_is_no_version_ends_it_before_a_push(clean: Company, gitlab: GitLab) -> None:
+    done = gitlab.run("release", **TAG | {"CI_COMMIT_TAG": "v0.3.0"})
+    assert done.returncode and "The tag is v0.3.0, and the package's __version__ is 0.1.0" in done.stdout, done.stdout
+    assert not clean.registry.tags(REPOSITORY) and not clean.git.pushes
