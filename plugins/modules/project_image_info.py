@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: project_image
+module: project_image_info
 short_description: Say what a project's image is called, and whether and how it is to be built
 author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
@@ -34,7 +34,7 @@ options:
 
 EXAMPLES = r"""
 - name: Examine the project and its image
-  gaiaflow.setup.project_image:
+  gaiaflow.setup.project_image_info:
     project: ~/my-project
     base: python:3.13-slim
   register: found
