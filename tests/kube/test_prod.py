@@ -5,6 +5,7 @@ The Airflow is what role airflow_on_kubernetes makes; the first release is made 
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,10 +14,21 @@ from typing import Any
 
 import companies
 import pytest
-from airflow_in_cluster import COMPANY, GREETING, PARALLELISM, TEAM, AirflowInCluster, build_airflow, push
-from boxes import image_of_airflow
+from airflow_in_cluster import (
+    ACCOUNT,
+    COMPANY,
+    GREETING,
+    PARALLELISM,
+    TEAM,
+    AirflowInCluster,
+    build_airflow,
+    git_server,
+    push,
+)
+from boxes import image_of
 from clusters import PROFILE, Cluster, is_running
 from example_runs import ARTIFACT_MIB, Run, add_values_dag, run_in, run_on, start_airflow, without_ids
+from git_over_http import GitServer
 from prod_releases import (
     Releases,
     begin_repository,
@@ -34,7 +46,7 @@ LONG_TASKS = 12
 PROD = f"""
 namespace: {TEAM}
 service_account: tasks
-env_secrets: [greeting]
+env_secrets: [greeting, mlflow-address]
 node_selector: {{kubernetes.io/os: linux}}
 tolerations: [{{key: none, operator: Exists, effect: NoSchedule}}]
 """
@@ -97,7 +109,14 @@ def write_words(project: Path, *, code: str = "", helper: str = "") -> None:
 
 
 @pytest.fixture(scope="module")
-def projects(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
+def server(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    """The company's git server, with its central DAG repository."""
+    with git_server(cluster, tmp_path_factory.mktemp("git")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def projects(cluster: Cluster, server: GitServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
     """The stack's project and another one, committed, with where their releases go."""
     root = tmp_path_factory.mktemp("company")
     mine = cluster.stack.project
@@ -111,17 +130,17 @@ def projects(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     (other,) = root.iterdir()
     begin_repository(other)
     for project in (mine, other):
-        say_where(cluster, project, PROD)
+        say_where(server, project, PROD)
     yield [mine, other]
     end_repository(mine)
 
 
 @pytest.fixture(scope="module")
-def releases(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Releases:
+def releases(cluster: Cluster, server: GitServer, tmp_path_factory: pytest.TempPathFactory) -> Releases:
     """What makes releases."""
     if reason := companies.lacking():
         pytest.skip(reason)
-    return make_releases(cluster, tmp_path_factory.mktemp("releases"))
+    return make_releases(cluster, server, tmp_path_factory.mktemp("releases"))
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +164,9 @@ def company(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Airflow]:
     """The company's Airflow, to which both projects are released; the other stacks' rest meanwhile."""
-    cdr = tmp_path_factory.mktemp("cdr")
-    cluster.setup("cdr", "init", str(cdr))
-    image = build_airflow(image_of_airflow(boxes), cdr, tmp_path_factory.mktemp("image"))
-    found = AirflowInCluster(cluster, tmp_path_factory.mktemp("company-play"), push(image))
+    image = build_airflow(image_of(boxes, "airflow-scheduler"), tmp_path_factory.mktemp("image"))
+    directory, mlflow = tmp_path_factory.mktemp("company-play"), image_of(boxes, "mlflow")
+    found = AirflowInCluster(cluster, directory, push(image), push(mlflow), releases.git)
     boxes.stack.run("mlops", "--stop")
     try:
         found.deploy()
@@ -160,9 +178,9 @@ def company(
 
 
 @pytest.fixture(scope="module")
-def prod(cluster: Cluster, company: Airflow) -> Run:
+def prod(company: Airflow) -> Run:
     """The example, run by the company's Airflow."""
-    return run_on(company.stack, cluster)
+    return run_on(company.stack)
 
 
 def states(airflow: Airflow, dag: str, run: str) -> dict[str, str]:
@@ -245,10 +263,20 @@ def test_deferred_tasks_end_as_others_do(cluster: Cluster, company: Airflow) -> 
 
 def test_account_of_airflow_has_no_more_rights_than_it_needs(cluster: Cluster, company: Airflow) -> None:
     asked = {"get secrets": "no", "create pods": "yes", "create pods --subresource=exec": "no", "list nodes": "no"}
-    account = f"--as=system:serviceaccount:{COMPANY}:airflow"
+    account = f"--as=system:serviceaccount:{COMPANY}:{ACCOUNT}"
     for question, answer in asked.items():
         said = cluster.kubectl("auth", "can-i", *question.split(), account, "-n", TEAM, ok=answer == "yes")
         assert said.splitlines()[0] == answer, question
+
+
+def test_password_of_the_git_server_is_in_a_secret_alone(cluster: Cluster, company: Airflow, server: GitServer) -> None:
+    pods = cluster.get("-n", COMPANY, "pods")
+    logs = [
+        cluster.kubectl("-n", COMPANY, "logs", one["metadata"]["name"], "--all-containers") for one in pods["items"]
+    ]
+    shown = [json.dumps(pods), *logs, str(company.call("GET", "dags/released/details"))]
+    assert "central-dag-repository" in "".join(shown)
+    assert not [text for text in shown if server.token in text]
 
 
 def test_second_run_of_the_role_changes_nothing(company: Airflow) -> None:

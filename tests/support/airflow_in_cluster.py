@@ -1,4 +1,4 @@
-"""A company's Airflow: in the cluster, by role airflow_on_kubernetes, with projects' DAGs from a git server."""
+"""A company's Airflow and MLflow: in the cluster, by role airflow_on_kubernetes, with DAGs from a git server."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import base64
 import json
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,29 @@ from urllib.parse import urlsplit
 import requests
 import yaml
 from clusters import PROFILE, REGISTRY_PORT, Cluster
+from git_over_http import GitServer, git
+from registries import Gate
 from role_play import Played, play
 from stack import CHECKOUT, wait_until
 
 SUPPORT = CHECKOUT / "tests" / "kube" / "company.yml"
 VERSIONS = CHECKOUT / "inventory" / "group_vars" / "all" / "versions.yml"
+# This machine, as pods call it.
+MACHINE = "host.minikube.internal"
 REGISTRY = f"127.0.0.1:{REGISTRY_PORT}"
-PORT, GIT_PORT = 30080, 30418
+CDR = "airflow-dags"
+PORTS = {"airflow": 30080, "mlflow": 30500}
 PARALLELISM = 4
 GREETING = "a greeting from the company's secret"
 COMPANY, TEAM = "company", "team"
+# Airflow's own chart, where somebody has it; its accounts differ.
+CHART = os.environ.get("GAIAFLOW_TEST_AIRFLOW_CHART", "")
+METHOD = {"method": "chart", "chart": CHART, "chart_repository": ""} if CHART else {"method": "manifests"}
+ACCOUNT = "airflow-scheduler" if CHART else "airflow"
 VOLUMES = 4
+REQUESTS_MIB = {
+    "api-server": 300, "scheduler": 400, "dag-processor": 200, "triggerer": 200, "postgres": 64, "mlflow": 200
+}  # fmt: skip
 # GitDagBundle, and the program that it calls. The provider alone: it asks for all of Airflow, and would change it.
 GIT_PROVIDER, GIT_PYTHON = "apache-airflow-providers-git==0.4.1", "GitPython==3.2.1"
 DOCKERFILE = f"""
@@ -35,7 +49,9 @@ ARG PIP_INDEX_URL
 RUN apt-get update && apt-get install --yes --no-install-recommends git && rm -rf /var/lib/apt/lists/* \\
     && pip --python /opt/gaiaflow/environment/bin/python install --no-cache-dir {GIT_PYTHON} \\
     && pip --python /opt/gaiaflow/environment/bin/python install --no-cache-dir --no-deps {GIT_PROVIDER}
-COPY --chown=50000:0 airflow-dags.git /srv/airflow-dags.git
+# What Airflow's chart takes of Airflow's own image.
+RUN printf '#!/bin/sh\\nexec "$@"\\n' >/entrypoint && printf '#!/bin/sh\\nexec sleep infinity\\n' >/clean-logs \\
+    && chmod 0755 /entrypoint /clean-logs && install --directory --owner 50000 --group 0 --mode 0775 /opt/airflow
 USER 50000:0
 """
 
@@ -47,13 +63,17 @@ class AirflowInCluster:
     Attributes:
         cluster: Where it runs.
         directory: An empty directory.
-        image: Airflow's image, which has the central DAG repository as it begins.
+        image: Airflow's image.
+        mlflow_image: MLflow's.
+        git: The git server, which pods reach by the same port as this machine does.
         more: Further variables of the role.
     """
 
     cluster: Cluster
     directory: Path
-    image: str = ""
+    image: str
+    mlflow_image: str
+    git: GitServer
     more: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -64,7 +84,7 @@ class AirflowInCluster:
 
     def url(self, service: str, path: str = "") -> str:
         """Return an address of a service."""
-        return f"http://{node(self.cluster)}:{PORT}{path}"
+        return f"http://{node(self.cluster)}:{PORTS[service]}{path}"
 
     def deploy(self) -> None:
         """Put it into the cluster, and wait until it answers."""
@@ -75,33 +95,38 @@ class AirflowInCluster:
 
     def play(self, *options: str) -> Played:
         """Play the role."""
-        requests_mb = {"api-server": 300, "scheduler": 400, "dag-processor": 200, "triggerer": 200, "postgres": 64}
-        small = {name: {"requests": {"cpu": "20m", "memory": f"{size}Mi"}} for name, size in requests_mb.items()}
+        small = {name: {"requests": {"cpu": "20m", "memory": f"{size}Mi"}} for name, size in REQUESTS_MIB.items()}
+        keys = self.cluster.stack.credentials["minio"]
         variables: dict[str, Any] = {
             "kubeconfig": str(self.cluster.kubeconfig),
             "context": PROFILE,
             "namespace": COMPANY,
-            "method": "manifests",
+            **METHOD,
             "image": self.image,
             "postgres_image": push(postgres_image()),
-            "node_port": PORT,
+            "node_port": PORTS["airflow"],
             "parallelism": PARALLELISM,
             "teams": [{"namespace": TEAM}],
-            "dag_repository": "git://git/airflow-dags.git",
+            "dag_repository": f"http://{MACHINE}:{self.git.port}/{CDR}.git",
+            "dag_user": self.git.user,
+            "dag_password": self.git.token,
             "dag_seconds": 5,
+            "mlflow_image": self.mlflow_image,
+            "mlflow_hosts": [node(self.cluster)],
+            "s3_endpoint": f"http://{MACHINE}:{self.cluster.stack.record['ports']['s3']}",
+            "s3_access_key": keys["access_key"],
+            "s3_secret_key": keys["secret_key"],
             "storage_class": "test",
             "postgres_storage": "1Gi",
             "logs_storage": "1Gi",
             "mlflow_storage": "1Gi",
             "resources": small,
-            "env": {
-                "MLFLOW_TRACKING_URI": f"http://host.minikube.internal:{self.cluster.stack.record['ports']['mlflow']}",
-                "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-            },
+            "env": {"AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5"},
             **self.more,
         }
         given = {f"airflow_on_kubernetes_{name}": value for name, value in variables.items()}
-        return play(self.directory, "airflow_on_kubernetes", given, *options)
+        path = self.cluster.environment["PATH"]
+        return play(self.directory, "airflow_on_kubernetes", given, *options, path=path)
 
     def remove(self) -> None:
         """Remove it from the cluster."""
@@ -109,22 +134,17 @@ class AirflowInCluster:
         self.cluster.kubectl("delete", "persistentvolume", "-l", "gaiaflow-test=volume", "--ignore-not-found")
 
     def _prepare(self) -> None:
-        """Make what such a company has: volumes, a git server, and a secret of the team's."""
+        """Make what such a company has: volumes, and a secret of the team's."""
         names = [f"company-{number}" for number in range(VOLUMES)]
         volumes = " ".join(f"/var/lib/{name}" for name in names)
         subprocess.run(
             ["docker", "exec", PROFILE, "sh", "-c", f"rm -rf {volumes} && mkdir -m 0777 {volumes}"], check=True
         )
-        documents = list(yaml.safe_load_all(SUPPORT.read_text().replace("IMAGE", self.image)))
+        documents = list(yaml.safe_load_all(SUPPORT.read_text()))
         documents += [_volume(name) for name in names]
-        secret = {
-            "GREETING": GREETING,
-            # The stack's MLflow would send its clients to S3 on this machine's own loopback.
-            "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
-            "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
-        }
         metadata = {"name": "greeting", "namespace": TEAM}
-        documents.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": secret})
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"GREETING": GREETING}}
+        documents.append(secret)
         objects = {"apiVersion": "v1", "kind": "List", "items": documents}
         self.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(objects))
 
@@ -149,11 +169,6 @@ def _volume(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
 
 
-def dag_repository(cluster: Cluster) -> str:
-    """Return the address of the central DAG repository, for those outside of the cluster."""
-    return f"git://{node(cluster)}:{GIT_PORT}/airflow-dags.git"
-
-
 def node(cluster: Cluster) -> str:
     """Return the node's address."""
     return urlsplit(cluster.kept["server"]).hostname or ""
@@ -169,25 +184,32 @@ def push(image: str) -> str:
     return next(digest for digest in digests if digest.startswith(f"{name.rsplit(':', 1)[0]}@"))
 
 
-def git(directory: Path, *arguments: str) -> None:
-    """Run git in a directory, as somebody."""
-    somebody = {
-        f"GIT_{who}_{what}": "somebody@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-    }
-    environment = {**os.environ, **somebody, "GIT_CONFIG_GLOBAL": os.devnull}
-    subprocess.run(["git", "-C", directory, *arguments], check=True, capture_output=True, timeout=120, env=environment)
+@contextmanager
+def git_server(cluster: Cluster, directory: Path) -> Iterator[GitServer]:
+    """Serve a central DAG repository as it begins, to this machine and to the cluster's pods.
+
+    Args:
+        cluster: The cluster.
+        directory: An empty directory.
+    """
+    checkout = directory / "checkout"
+    cluster.setup("cdr", "init", str(checkout))
+    with GitServer(directory / "served").running() as server:
+        server.create(CDR)
+        git("-C", str(checkout), "push", "--quiet", str(server.path(CDR)), "HEAD:refs/heads/main")
+        inspect = ["docker", "network", "inspect", PROFILE, "--format", "{{(index .IPAM.Config 0).Gateway}}"]
+        gateway = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout.strip()
+        with Gate(server.port, address=gateway, port=server.port).running():
+            yield server
 
 
-def build_airflow(base: str, dag_repository: Path, context: Path) -> str:
-    """Make an image of Airflow with git, and with a central DAG repository that takes pushes; return its name.
+def build_airflow(base: str, context: Path) -> str:
+    """Make an image of Airflow with git and GitDagBundle; return its name.
 
     Args:
         base: The image that the product has built for its own Airflow.
-        dag_repository: A checkout of the repository.
         context: An empty directory.
     """
-    git(context, "clone", "--quiet", "--bare", str(dag_repository), "airflow-dags.git")
-    git(context / "airflow-dags.git", "config", "daemon.receivepack", "true")
     (context / "Dockerfile").write_text(DOCKERFILE.replace("BASE", base))
     image = "gaiaflow-test/company-airflow:1"
     command = ["docker", "build", "--quiet", "--tag", image, "--build-arg", "PIP_INDEX_URL", str(context)]

@@ -69,9 +69,9 @@ def remove_boxes(cluster: Cluster) -> None:
         stack.run("uninstall", "--yes")
 
 
-def image_of_airflow(boxes: Cluster) -> str:
-    """Return the name of the image that the product has built for its Airflow."""
+def image_of(boxes: Cluster, program: str) -> str:
+    """Return the name of the image that the product has built for one of its programs."""
     label = f"label=gaiaflow.directory={boxes.stack.directory}"
-    command = ["docker", "ps", "--all", "--filter", label, "--filter", "label=gaiaflow.program=airflow-scheduler"]
+    command = ["docker", "ps", "--all", "--filter", label, "--filter", f"label=gaiaflow.program={program}"]
     done = subprocess.run([*command, "--format", "{{.Image}}"], check=True, capture_output=True, text=True)
     return done.stdout.strip()

@@ -69,10 +69,13 @@ class Cluster:
         content: dict[str, Any] = json.loads((self.connection / "cluster.json").read_text())
         return content
 
-    def setup(self, *arguments: str, ok: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    def setup(
+        self, *arguments: str, ok: bool = True, timeout: float = 600, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run `gaiaflow-setup`; AssertionError with all its output when it does not end as expected."""
         command = [str(CHECKOUT / "gaiaflow-setup"), *arguments]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=timeout)
+        environment = {**self.environment, **variables}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
         assert (done.returncode == 0) is ok, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from clusters import Cluster
 from probe import HARD, PROBE
-from stack import CHECKOUT, PACKAGE, Airflow, HasAirflow, Mlflow
+from stack import CHECKOUT, PACKAGE, Airflow, HasServices, Mlflow
 
 TASKS = ("load_data", "split", "model.train", "model.register", "predict")
 OWN_TO_A_RUN = {"run_id", "model_uri", "version", "uri"}
@@ -92,16 +92,16 @@ def start_airflow(cluster: Cluster, environment: str) -> None:
 def run_in(cluster: Cluster, environment: str) -> Run:
     """Run the DAGs in an environment of the stack's own Airflow."""
     start_airflow(cluster, environment)
-    return run_on(cluster.stack, cluster)
+    return run_on(cluster.stack)
 
 
-def run_on(owner: HasAirflow, cluster: Cluster) -> Run:
-    """Run the DAGs on an Airflow whose tasks use the stack's MLflow."""
+def run_on(owner: HasServices) -> Run:
+    """Run the DAGs on an Airflow, and look at its MLflow."""
     airflow, begun = Airflow(owner), time.monotonic()
     run_id = airflow.run_dag(f"{PACKAGE}_example")
     taken = time.monotonic() - begun
     results = {task: airflow.xcom(f"{PACKAGE}_example", run_id, task) for task in TASKS}
-    version = str(Mlflow(cluster.stack).latest_version(PACKAGE)["version"])
+    version = str(Mlflow(owner).latest_version(PACKAGE)["version"])
     run_id = airflow.run_dag("values")
     given = [airflow.xcom("values", run_id, task) for task in ("give", "pass_on")]
     return Run(results, repr(given), version, airflow.xcom("values", run_id, "store"), taken)

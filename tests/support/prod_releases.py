@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 from act import Act
-from airflow_in_cluster import REGISTRY, TEAM, dag_repository
+from airflow_in_cluster import CDR, REGISTRY, TEAM
 from clusters import Cluster
 from companies import AUTHOR, build_wheel
-from git_over_http import git
+from git_over_http import GitServer, git
 from stack import CHECKOUT
 
 BUILD = CHECKOUT / "tests" / "release" / "build"
@@ -30,10 +30,12 @@ class Releases:
     Attributes:
         cluster: The cluster that they end up in.
         act: The runner of workflows.
+        git: The server with the central DAG repository.
     """
 
     cluster: Cluster
     act: Act
+    git: GitServer
 
     def by_workflow(self, project: Path, tag: str) -> None:
         """Publish a release as on GitHub; AssertionError with the workflow's log when it fails."""
@@ -57,16 +59,18 @@ class Releases:
         # The stack's Airflow is the company's, too: its own environment parses the DAGs as well as a new one.
         action, project, *more = words
         airflow = f"dag_repository_python={self.cluster.stack.program('airflow', 'python')}"
-        done = self.cluster.setup("release", action, *more, "--project", str(project), "-e", airflow, "--json")
+        options = ["--project", str(project), "-e", airflow, "--json"]
+        done = self.cluster.setup("release", action, *more, *options, GAIAFLOW_CDR_TOKEN=self.git.token)
         told: dict[str, Any] = json.loads(done.stdout)["release"]
         return told
 
 
-def make_releases(cluster: Cluster, directory: Path) -> Releases:
+def make_releases(cluster: Cluster, server: GitServer, directory: Path) -> Releases:
     """Build the runner of workflows, and the wheel of the product that they install.
 
     Args:
         cluster: The cluster that releases end up in.
+        server: The server with the central DAG repository.
         directory: An empty directory.
     """
     built = subprocess.run([BUILD], stdout=subprocess.PIPE, text=True, check=True, timeout=1800).stdout
@@ -75,7 +79,8 @@ def make_releases(cluster: Cluster, directory: Path) -> Releases:
     (tools / "cache").mkdir(exist_ok=True)
     wheel = build_wheel(wheels)
     variables = {"GAIAFLOW_SETUP": f"gaiaflow-setup[aws] @ file:///wheels/{wheel.name}", "ATTESTATIONS": "false"}
-    return Releases(cluster, Act(tools / "bin/act", tools / "cache", wheels, directory, variables, LOGIN))
+    secrets = {**LOGIN, "CDR_TOKEN": server.token}
+    return Releases(cluster, Act(tools / "bin/act", tools / "cache", wheels, directory, variables, secrets), server)
 
 
 def begin_repository(project: Path) -> None:
@@ -99,16 +104,16 @@ def end_repository(project: Path) -> None:
     shutil.rmtree(project / ".git")
 
 
-def say_where(cluster: Cluster, project: Path, settings: str) -> None:
+def say_where(server: GitServer, project: Path, settings: str) -> None:
     """Say in prod.yaml where a project runs and its releases go, and commit it.
 
     Args:
-        cluster: The cluster.
+        server: The server with the central DAG repository.
         project: The project's directory.
         settings: What prod.yaml says beside that.
     """
     (dags,) = (project / "dags").glob("*_dags")
-    release = {"registry": f"{REGISTRY}/{TEAM}", "dag_repository": dag_repository(cluster), "owners": ["@team"]}
+    release = {"registry": f"{REGISTRY}/{TEAM}", "dag_repository": server.url(CDR), "owners": ["@team"]}
     (dags / "prod.yaml").write_text(settings + yaml.safe_dump({"release": release}))
     commit(project, "Say where it runs in production")
 

@@ -132,8 +132,8 @@ def healthy(stack: Stack) -> bool:
     return all(row["health"] == "healthy" for row in stack.services().values())
 
 
-class HasAirflow(Protocol):
-    """Something that an Airflow is part of."""
+class HasServices(Protocol):
+    """Something that an Airflow, and perhaps an MLflow, is part of."""
 
     @property
     def credentials(self) -> dict[str, dict[str, str]]:
@@ -146,7 +146,7 @@ class HasAirflow(Protocol):
 class Airflow:
     """Airflow's REST API."""
 
-    def __init__(self, stack: HasAirflow) -> None:
+    def __init__(self, stack: HasServices) -> None:
         self.stack = stack
         login = stack.credentials["airflow"]
         answer = requests.post(
@@ -207,7 +207,7 @@ class Airflow:
 class Mlflow:
     """MLflow's REST API."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: HasServices) -> None:
         self.stack = stack
 
     def get(self, path: str, **query: str) -> Any:
