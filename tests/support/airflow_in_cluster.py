@@ -50,8 +50,10 @@ RUN apt-get update && apt-get install --yes --no-install-recommends git && rm -r
     && pip --python /opt/gaiaflow/environment/bin/python install --no-cache-dir {GIT_PYTHON} \\
     && pip --python /opt/gaiaflow/environment/bin/python install --no-cache-dir --no-deps {GIT_PROVIDER}
 # What Airflow's chart takes of Airflow's own image.
-RUN printf '#!/bin/sh\\nexec "$@"\\n' >/entrypoint && printf '#!/bin/sh\\nexec sleep infinity\\n' >/clean-logs \\
-    && chmod 0755 /entrypoint /clean-logs && install --directory --owner 50000 --group 0 --mode 0775 /opt/airflow
+RUN useradd --uid 50000 --gid 0 --no-create-home airflow \\
+    && install --directory --owner 50000 --group 0 --mode 0775 /opt/airflow \\
+    && printf '#!/bin/sh\\nexec "$@"\\n' >/entrypoint && printf '#!/bin/sh\\nexec sleep infinity\\n' >/clean-logs \\
+    && chmod 0755 /entrypoint /clean-logs
 USER 50000:0
 """
 
