@@ -16,6 +16,7 @@ from git_over_http import git
 from project_fixture import ROOT, airflow_python
 
 from ansible_collections.gaiaflow.setup.plugins.module_utils import dag_repository
+from gaiaflow_py import __version__
 
 AUTHOR = {f"GIT_{who}_{what}": "ada" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 DAG = """
@@ -92,7 +93,8 @@ def test_init_makes_one_and_leaves_it_alone(environment: dict[str, str], empty: 
     requirements = (empty / "requirements.txt").read_text().splitlines()
     assert "apache-airflow-core==3.3.2" in requirements
     assert any(line.startswith("apache-airflow-providers-cncf-kubernetes==") for line in requirements)
-    assert '/gaiaflow-setup" cdr check' in (empty / ".github" / "workflows" / "check.yml").read_text()
+    workflow = (empty / ".github" / "workflows" / "check.yml").read_text()
+    assert '/gaiaflow-setup" cdr check' in workflow and f"'gaiaflow-setup=={__version__}'" in workflow
     again = json.loads(ok(run(environment, "init", str(empty), "--platform", "github", "--json")).stdout)
     assert again["hosts"]["localhost"]["changed"] == 0
 

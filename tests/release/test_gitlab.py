@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from companies import NAME, PACKAGE, REPOSITORY, Company
+from git_over_http import git
 from gitlab import GitLab
 
 TAG = {"CI_COMMIT_TAG": "v0.1.0", "CI_COMMIT_REF_NAME": "v0.1.0"}
@@ -43,3 +46,19 @@ def test_a_tag_that_is_no_version_ends_it_before_a_push(clean: Company, gitlab: 
     done = gitlab.run("release", **TAG | {"CI_COMMIT_TAG": "v0.3.0"})
     assert done.returncode and "The tag is v0.3.0, and the package's __version__ is 0.1.0" in done.stdout, done.stdout
     assert not clean.registry.tags(REPOSITORY) and not clean.git.pushes
+
+
+@pytest.mark.thorough
+def test_dag_repository_checks_what_is_pushed(clean: Company, gitlab: GitLab, tmp_path: Path) -> None:
+    for action in ("image", "dags"):
+        clean.setup("release", action, "--project", str(clean.project))
+    checkout = clean.clone_cdr(tmp_path / "cdr")
+    clean.setup("cdr", "init", "--platform", "gitlab", str(checkout))
+    # gitlab-ci-local takes a repository's name from GitLab's kind of address.
+    git("-C", str(checkout), "remote", "set-url", "origin", clean.git.url("team/airflow-dags"))
+    pipeline = replace(gitlab, project=checkout)
+    done = pipeline.run("check", CI_COMMIT_BEFORE_SHA="0" * 40)
+    assert done.returncode == 0 and "failed=0" in done.stdout, done.stdout
+    (checkout / f"dags/{NAME}/release.yaml").unlink()
+    done = pipeline.run("check", CI_COMMIT_BEFORE_SHA="0" * 40)
+    assert done.returncode and NAME in done.stdout, done.stdout

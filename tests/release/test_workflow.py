@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 import yaml
 from act import steps
-from companies import AWS_REGION, NAME, PACKAGE, REPOSITORY, ROLE, Company, repositories_in_ecr
+from companies import AUTHOR, AWS_REGION, NAME, PACKAGE, REPOSITORY, ROLE, Company, repositories_in_ecr
+from git_over_http import git
 
 FOLDER = f"dags/{NAME}"
 CHECK = "Check that nothing stands in the way"
@@ -127,3 +129,23 @@ def test_amazons_registry_by_oidc(clean: Company, aws: str) -> None:
     assert (made["repositoryName"], made["imageTagMutability"]) == (REPOSITORY, "IMMUTABLE")
     assert image_in_dags(clean).endswith(clean.registry.digest(REPOSITORY, "0.1.0"))
     assert not [secret for secret in clean.secrets if secret in done.stdout]
+
+
+@pytest.mark.thorough
+def test_dag_repository_checks_what_is_pushed(clean: Company, tmp_path: Path) -> None:
+    for action in ("image", "dags"):
+        clean.setup("release", action, "--project", str(clean.project))
+    checkout = clean.clone_cdr(tmp_path / "cdr")
+    done = check_last_commit(clean, checkout)
+    assert done.returncode == 0 and "failed=0" in done.stdout, done.stdout
+    (checkout / FOLDER / f"{PACKAGE}_dags" / "starter_dag.py").write_text("# Nothing any more\n")
+    git("-C", str(checkout), "commit", "--quiet", "--all", "--message", "By hand", **AUTHOR)
+    done = check_last_commit(clean, checkout)
+    assert done.returncode and f"The files of '{NAME}' aren't what was released as 0.1.0" in done.stdout, done.stdout
+
+
+def check_last_commit(company: Company, checkout: Path) -> subprocess.CompletedProcess[str]:
+    """Run the central DAG repository's own workflow, as after a push of one commit."""
+    before, after = (git("-C", str(checkout), "rev-parse", name).strip() for name in ("HEAD~1", "HEAD"))
+    payload = {"ref": "refs/heads/main", "before": before, "after": after}
+    return company.act.run(checkout, "push", payload, checkout / ".github" / "workflows" / "check.yml")

@@ -135,6 +135,11 @@ class Company:
         finally:
             self.act.variables, self.act.environment = kept
 
+    def clone_cdr(self, directory: Path) -> Path:
+        """Clone the central DAG repository; return the checkout."""
+        git("clone", "--quiet", str(self.git.path(CDR)), str(directory))
+        return directory
+
     def cdr(self, path: str, revision: str = "main") -> str:
         """Return a file of the central DAG repository."""
         return self.git.read(CDR, "show", f"{revision}:{path}")
@@ -378,7 +383,7 @@ def make(tools: Path, directory: Path, stack: ExitStack) -> Company:
 def begin_cdr(company: Company) -> None:
     """Make the central DAG repository, as the company's administrator does once."""
     checkout = company.directory / "cdr"
-    company.setup("cdr", "init", str(checkout))
+    company.setup("cdr", "init", "--platform", "github", str(checkout))
     company.git.create(CDR)
     git(
         "-C",
