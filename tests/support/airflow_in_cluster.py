@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import yaml
-from clusters import PROFILE, REGISTRY_PORT, Cluster
+from clusters import AIRFLOW_CHART, PROFILE, REGISTRY_PORT, Cluster
 from git_over_http import GitServer, git
 from registries import Gate
 from role_play import Played, play
@@ -31,11 +30,12 @@ PORTS = {"airflow": 30080, "mlflow": 30500}
 PARALLELISM = 4
 GREETING = "a greeting from the company's secret"
 COMPANY, TEAM = "company", "team"
-# Airflow's own chart, where somebody has it; its accounts differ.
-CHART = os.environ.get("GAIAFLOW_TEST_AIRFLOW_CHART", "")
-METHOD = {"method": "chart", "chart": CHART, "chart_repository": ""} if CHART else {"method": "manifests"}
-ACCOUNT = "airflow-scheduler" if CHART else "airflow"
+BY_CHART = {"method": "chart", "chart": AIRFLOW_CHART, "chart_repository": ""}
+METHOD = BY_CHART if AIRFLOW_CHART else {"method": "manifests"}
+# Whose pods start tasks.
+ACCOUNT = "airflow-scheduler" if AIRFLOW_CHART else "airflow"
 VOLUMES = 4
+EXPLAINED = "gaiaflow.setup.airflow_on_kubernetes : Explain what is not ready"
 REQUESTS_MIB = {
     "api-server": 300, "scheduler": 400, "dag-processor": 200, "triggerer": 200, "postgres": 64, "mlflow": 200
 }  # fmt: skip
@@ -89,8 +89,13 @@ class AirflowInCluster:
         return f"http://{node(self.cluster)}:{PORTS[service]}{path}"
 
     def deploy(self) -> None:
-        """Put it into the cluster, and wait until it answers."""
+        """Put it into the cluster, after a try with a mistyped image, and wait until it answers."""
         self._prepare()
+        # The chart's scheduler is waited for until somebody deletes its pod.
+        if not AIRFLOW_CHART:
+            mistyped = replace(self, more={**self.more, "image": f"{REGISTRY}/none:1", "wait_seconds": 15})
+            told = mistyped.play().tasks[EXPLAINED]["msg"][0]
+            assert "airflow-scheduler-0 (database): " in told and "none:1" in told, told
         played = self.play()
         assert not played.code, played.tasks
         wait_until(self._answers, 300, "the company's Airflow answers")

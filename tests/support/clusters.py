@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ from stack import CHECKOUT, Stack, wait_until
 
 PROFILE = "gaiaflow-test"
 REGISTRY_PORT = 5011
+# Airflow's own chart, where somebody has it, runs more processes than role airflow_on_kubernetes by its manifests.
+AIRFLOW_CHART = os.environ.get("GAIAFLOW_TEST_AIRFLOW_CHART", "")
+MEMORY_MB = 6144 if AIRFLOW_CHART else 3072
 
 
 # The cluster's DNS comes up a little later than its API server.
@@ -86,7 +90,11 @@ class Cluster:
     @property
     def options(self) -> list[str]:
         """What names this cluster and stack."""
-        variables = (f"cluster_profile={PROFILE}", f"cluster_registry_port={REGISTRY_PORT}", "cluster_memory_mb=3072")
+        variables = (
+            f"cluster_profile={PROFILE}",
+            f"cluster_registry_port={REGISTRY_PORT}",
+            f"cluster_memory_mb={MEMORY_MB}",
+        )
         return ["--instance", self.stack.instance, *(word for one in variables for word in ("-e", one))]
 
     def kubectl(self, *arguments: str, ok: bool = True, kubeconfig: Path | None = None, stdin: str = "") -> str:
