@@ -1,4 +1,4 @@
-# BuildKit under its own image's name: what `docker buildx create --driver docker-container` starts.
+# BuildKit: what `docker buildx create --driver docker-container` starts.
 FROM python:3.13-slim
 # hadolint ignore=DL3008
 RUN apt-get update \

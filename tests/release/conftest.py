@@ -54,6 +54,8 @@ def gitlab(company: Company) -> Iterator[GitLab]:
     """A project of the company's whose pipeline GitLab runs."""
     if missing := [program for program in ("node", "npm", "rsync") if not shutil.which(program)]:
         pytest.skip(f"GitLab's pipelines need {', '.join(missing)} (docs/testing.md)")
+    if there := companies.images_of_others(companies.GITLAB_IMAGES):
+        pytest.skip(f"this machine has {', '.join(there)} already, which the tests would replace (docs/testing.md)")
     done = subprocess.run([HERE / "build", "gitlab"], stdout=subprocess.PIPE, text=True, check=True, timeout=1800)
     program = Path(done.stdout.strip()) / "gitlab-ci-local/node_modules/.bin/gitlab-ci-local"
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-# What GitLab's jobs run in, under the image's name that .gitlab-ci.yml has.
+# What GitLab's jobs run in, under the name that .gitlab-ci.yml has as long as the tests run.
 FROM python:3.13-slim
 # As the official one has it.
 # hadolint ignore=DL3008

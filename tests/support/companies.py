@@ -9,7 +9,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +35,10 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/releases"
 # By their names on Docker Hub: what images are built upon, and what writes a bill of materials.
 HUB_IMAGES = {
     "library/python:3.13-slim": "python:3.13-slim",
-    "docker/buildkit-syft-scanner:stable-1": "docker/buildkit-syft-scanner:stable-1",
+    "docker/buildkit-syft-scanner:stable-1": "gaiaflow-test/scanner:1",
 }
+# What .gitlab-ci.yml names, and what stands in for it.
+GITLAB_IMAGES = {"python:3.13": "gaiaflow-test/job:1", "docker:29-dind": "gaiaflow-test/engine:1"}
 # What moto's ECR hands out.
 ECR_LOGIN = ("AWS", f"{ACCOUNT}-auth-token")
 AUTHOR = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
@@ -308,7 +310,16 @@ def start_docker_hub(company: Company, stack: ExitStack) -> str:
     settings += [f'[registry."{host}"]\nhttp = true' for host in (hub.host, company.registry.host)]
     (company.act.wheels / "buildkitd.toml").write_text("\n".join(settings) + "\n")
     # The company's registry listens on this machine's loopback.
-    return "--driver-opt network=host --buildkitd-config /wheels/buildkitd.toml"
+    driver = "--driver-opt network=host --driver-opt image=gaiaflow-test/buildkit:1"
+    return f"{driver} --buildkitd-config /wheels/buildkitd.toml"
+
+
+def images_of_others(names: Iterable[str]) -> list[str]:
+    """Return which of these images are here and none of the tests' own: nobody else's is to be replaced."""
+    label = '{{with .Config.Labels}}{{index . "gaiaflow.content"}}{{end}}'
+    command = ["docker", "image", "inspect", "--format", label]
+    found = {name: subprocess.run([*command, name], capture_output=True, text=True) for name in names}
+    return [name for name, done in found.items() if not done.returncode and not done.stdout.strip()]
 
 
 def on_gitlab(company: Company, program: Path, stack: ExitStack) -> GitLab:
@@ -324,6 +335,9 @@ def on_gitlab(company: Company, program: Path, stack: ExitStack) -> GitLab:
     ports = [company.registry.gate.port, company.git.port]
     for port in ports:
         stack.enter_context(Gate(port, address=gateway, port=port).running())
+    for name, image in GITLAB_IMAGES.items():
+        subprocess.run(["docker", "tag", image, name], check=True, capture_output=True)
+        stack.callback(subprocess.run, ["docker", "image", "rm", name], check=True, capture_output=True)
     stack.callback(subprocess.run, ["docker", "volume", "rm", "--force", CERTIFICATES], check=True, capture_output=True)
     directory = company.directory / "on-gitlab"
     directory.mkdir()
