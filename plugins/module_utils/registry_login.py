@@ -100,10 +100,10 @@ def user_settings() -> dict[str, Any]:
     file = user_directory() / "config.json"
     try:
         told = json.loads(file.read_text())
-        kept = {name: told[name] for name in KEPT_SETTINGS if name in told}
+        kept = {name: told[name] for name in KEPT_SETTINGS if told.get(name)}
     except FileNotFoundError:
         kept = {}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise RegistryError(f"Docker's settings {file} can't be read: {error}.", "Correct them.") from error
     # Docker's command line looks for plugins beside its settings.
     plugins = [str(user_directory() / "cli-plugins"), *kept.get("cliPluginsExtraDirs", [])]

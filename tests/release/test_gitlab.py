@@ -50,8 +50,7 @@ def test_a_tag_that_is_no_version_ends_it_before_a_push(clean: Company, gitlab: 
 
 @pytest.mark.thorough
 def test_dag_repository_checks_what_is_pushed(clean: Company, gitlab: GitLab, tmp_path: Path) -> None:
-    for action in ("image", "dags"):
-        clean.setup("release", action, "--project", str(clean.project))
+    clean.release_by_hand()
     checkout = clean.clone_cdr(tmp_path / "cdr")
     clean.setup("cdr", "init", "--platform", "gitlab", str(checkout))
     # gitlab-ci-local takes a repository's name from GitLab's kind of address.

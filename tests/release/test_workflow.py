@@ -133,8 +133,7 @@ def test_amazons_registry_by_oidc(clean: Company, aws: str) -> None:
 
 @pytest.mark.thorough
 def test_dag_repository_checks_what_is_pushed(clean: Company, tmp_path: Path) -> None:
-    for action in ("image", "dags"):
-        clean.setup("release", action, "--project", str(clean.project))
+    clean.release_by_hand()
     checkout = clean.clone_cdr(tmp_path / "cdr")
     done = check_last_commit(clean, checkout)
     assert done.returncode == 0 and "failed=0" in done.stdout, done.stdout

@@ -16,7 +16,7 @@ import requests
 import yaml
 from clusters import AIRFLOW_CHART, PROFILE, REGISTRY_PORT, Cluster
 from git_over_http import GitServer, git
-from registries import Gate
+from registries import reached_from
 from role_play import Played, play
 from stack import CHECKOUT, wait_until
 
@@ -204,9 +204,7 @@ def git_server(cluster: Cluster, directory: Path) -> Iterator[GitServer]:
     with GitServer(directory / "served").running() as server:
         server.create(CDR)
         git("-C", str(checkout), "push", "--quiet", str(server.path(CDR)), "HEAD:refs/heads/main")
-        inspect = ["docker", "network", "inspect", PROFILE, "--format", "{{(index .IPAM.Config 0).Gateway}}"]
-        gateway = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout.strip()
-        with Gate(server.port, address=gateway, port=server.port).running():
+        with reached_from(PROFILE, server.port):
             yield server
 
 

@@ -20,7 +20,7 @@ import yaml
 from act import Act, steps
 from git_over_http import GitServer, git
 from gitlab import CERTIFICATES, GitLab
-from registries import Gate, ImageRegistry, free_port
+from registries import ImageRegistry, free_port, reached_from
 from stack import CHECKOUT, wait_until
 from token_endpoint import TokenEndpoint
 
@@ -114,6 +114,11 @@ class Company:
         if not tested:
             workflow = without_tests(workflow, self.directory / "release.yml")
         return self.act.run(self.project, "release", payload, workflow, **secrets)
+
+    def release_by_hand(self) -> None:
+        """Release what is committed, without a workflow."""
+        for action in ("image", "dags"):
+            self.setup("release", action, "--project", str(self.project))
 
     def would_run(self, event: str, **payload: Any) -> list[str]:
         """Return the steps that an event leads to, the checkout and the installation aside."""
@@ -330,11 +335,8 @@ def on_gitlab(company: Company, program: Path, stack: ExitStack) -> GitLab:
         program: gitlab-ci-local.
         stack: Ends what runs.
     """
-    network = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
-    gateway = subprocess.run(network, capture_output=True, text=True, check=True).stdout.strip()
     ports = [company.registry.gate.port, company.git.port]
-    for port in ports:
-        stack.enter_context(Gate(port, address=gateway, port=port).running())
+    gateway = stack.enter_context(reached_from("bridge", *ports))
     for name, image in GITLAB_IMAGES.items():
         subprocess.run(["docker", "tag", image, name], check=True, capture_output=True)
         stack.callback(subprocess.run, ["docker", "image", "rm", name], check=True, capture_output=True)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,22 @@ class Gate:
                 one.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue
+
+
+@contextmanager
+def reached_from(network: str, *ports: int) -> Iterator[str]:
+    """Let containers reach ports of this machine's loopback; yield the address by which they do.
+
+    Args:
+        network: Their network's name.
+        ports: The ports, which are the same there.
+    """
+    inspect = ["docker", "network", "inspect", network, "--format", "{{(index .IPAM.Config 0).Gateway}}"]
+    gateway = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout.strip()
+    with ExitStack() as stack:
+        for port in ports:
+            stack.enter_context(Gate(port, address=gateway, port=port).running())
+        yield gateway
 
 
 @dataclass
