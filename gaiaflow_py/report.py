@@ -309,10 +309,8 @@ def _print_failure(failure: Failure) -> None:
 def _print_interruption(request: Request, result: RunResult) -> None:
     done = [phase.title for phase in result.phases if phase.state in ("done", "deferred")]
     cut = next((phase.title for phase in result.phases if phase.state == "interrupted"), "Starting Ansible")
-    changed = result.total().changed
     message(
-        f"Interrupted during '{cut}'. Done before: {', '.join(done) or 'nothing'}; {changed} tasks changed something, "
-        "and nothing was undone.",
+        f"Interrupted during '{cut}'. Done before: {', '.join(done) or 'nothing'}. Nothing was undone.",
         f"run `gaiaflow-setup {request.command}` again: it keeps what is done, and goes on with '{cut}'.",
     )
 

@@ -293,7 +293,7 @@ def test_an_interrupted_run_ends_cleanly_and_says_how_things_are(
     assert run.returncode == code, errors
     assert not is_running("sleep", "4032")
     assert "Interrupted during 'Work for long'. Done before: " in errors
-    assert "1 tasks changed something, and nothing was undone" in errors
+    assert "Nothing was undone" in errors
     assert "run `gaiaflow-setup mlops --start` again: it keeps what is done, and goes on with 'Work for long'" in errors
     assert output == "ok=1 changed=1 deferred=0 failed=0\n"
     assert content.leftovers() == []
