@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
@@ -10,13 +11,13 @@ from pathlib import Path
 from companies import AUTHOR, CDR, NAME, PACKAGE, REPOSITORY, Company, lacking, make
 from git_over_http import git
 
-from bench.measure import CHECKOUT, Bench, BenchError, Row, Sample, run, seconds, turns, yes_no
+from bench.measure import CHECKOUT, Bench, BenchError, Row, run, seconds, turns, yes_no
 
 ROUNDS = 3
 
 NOTES = f"""\
 - 24: {ROUNDS} rounds, each with another line of code and another version, to a registry with a login and to git's own
-  HTTP server: `release image` and `release dags`, with all that they check. The peer is `docker build`, `docker push`,
+  HTTP server: `release all`, with all that it checks. The peer is `docker build`, `docker push`,
   and `git clone`, `commit` and `push` of the DAGs with the image's digest."""
 
 
@@ -44,14 +45,13 @@ def change(company: Company, number: int) -> str:
     return f"0.{number}.0"
 
 
-def by_commands(company: Company) -> tuple[float, float]:
-    """Return how long the image's and the DAGs' command take."""
-    times = []
-    for action in ("image", "dags"):
-        begun = time.perf_counter()
-        company.setup("release", action, "--project", str(company.project))
-        times.append(time.perf_counter() - begun)
-    return times[0], times[1]
+def by_command(company: Company) -> tuple[float, str]:
+    """Return how long the command takes, and the time of each of its steps as it tells them."""
+    begun = time.perf_counter()
+    done = company.setup("release", "all", "--project", str(company.project))
+    taken = time.perf_counter() - begun
+    found = re.findall(r"^\S+ (\S.*) \(([^)]+)\)$", done.stderr, re.MULTILINE)
+    return taken, ", ".join(f"{title} {lasted}" for title, lasted in found)
 
 
 def by_hand(company: Company, bench: Bench, version: str) -> float:
@@ -78,21 +78,26 @@ def by_hand(company: Company, bench: Bench, version: str) -> float:
 def measure_release(bench: Bench) -> Row:
     """Measure a release of a changed line, against the same by hand."""
     company, numbers = begin(bench), iter(range(2, 99))
-    steps: list[tuple[float, float]] = []
+    steps = ""
 
     def ours() -> float:
+        nonlocal steps
         change(company, next(numbers))
-        steps.append(by_commands(company))
-        return sum(steps[-1])
+        taken, steps = by_command(company)
+        return taken
 
     def other() -> float:
         return by_hand(company, bench, change(company, next(numbers)))
 
     taken, peer = turns(ROUNDS, ours, other)
-    image, dags = (Sample(tuple(step[part] for step in steps[1:])).median for part in (0, 1))
     ratio = taken.median / peer.median
-    told = f"{taken}; image {image:.1f} s, DAGs {dags:.1f} s"
     against = f"`docker build`, `docker push`, `git push`: {peer}"
     return Row(
-        24, "a release of a changed line", told, against, f"{ratio:.2f}", "at most 1.2 times", yes_no(ratio <= 1.2)
+        24,
+        "a release of a changed line",
+        f"{taken}; {steps}",
+        against,
+        f"{ratio:.2f}",
+        "at most 1.2 times",
+        yes_no(ratio <= 1.2),
     )

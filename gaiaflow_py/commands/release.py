@@ -12,7 +12,7 @@ from gaiaflow_py.commands import _run
 if TYPE_CHECKING:
     from gaiaflow_py.request import RunOptions
 
-STATES = {"check": "checked", "image": "pushed", "dags": "delivered", "rollback": "rolled_back"}
+STATES = {"all": "released", "check": "checked", "image": "pushed", "dags": "delivered", "rollback": "rolled_back"}
 """What the role is to bring about, by the command."""
 
 
@@ -37,6 +37,18 @@ def _options(function: opts.Command) -> opts.Command:
 _tag_option = click.option(
     "--tag", metavar="TAG", help="What must be the version.  [default: the workflow's, or one on the commit]"
 )
+
+
+@opts.command("all", "release all", "release all --stage production", "release all --dry-run")
+@_options
+@_tag_option
+@opts.run_options(dry_run=True)
+def everything(*, options: RunOptions, project: str | None, stage: str | None, tag: str | None) -> int:
+    """Check, push the image, and put the DAGs into the central DAG repository.
+
+    The same as `check`, `image` and `dags`, in one run: nothing is pushed before all is checked.
+    """
+    return _release("all", options, project, stage, tag=tag)
 
 
 @opts.command("check", "release check", "release check --stage production --tag v1.2.0")
@@ -81,7 +93,7 @@ def rollback(*, options: RunOptions, version: str, project: str | None, stage: s
     return _release("rollback", options, project, stage, version=version)
 
 
-for _one in (check, image, dags, rollback):
+for _one in (everything, check, image, dags, rollback):
     command.add_command(_one)
 
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,22 @@ class Finding:
     project: str
     message: str
     hint: str
+
+
+class FindingsError(CdrError):
+    """Something is wrong with a project in the repository.
+
+    Args:
+        findings: What is wrong; one at least.
+
+    Attributes:
+        details: What else is wrong.
+    """
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        first, *others = findings
+        super().__init__(f"{first.message} And {len(others)} more:" if others else first.message, first.hint)
+        self.details = [one.message for one in others]
 
 
 class Cdr:

@@ -20,7 +20,8 @@ from ansible_collections.community.docker.plugins.module_utils._api.errors impor
 )
 
 from .common import write_private
-from .registry import RegistryError
+from .image import DIGEST
+from .registry import Registry, RegistryError
 from .web_identity import identify
 
 USER, PASSWORD = "GAIAFLOW_REGISTRY_USER", "GAIAFLOW_REGISTRY_PASSWORD"
@@ -235,3 +236,23 @@ def prepare(parameters: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     if login:
         keep(directory, host, login)
     return {"changed": made, "docker_config": directory if login else "", "missing": missing and (check or not made)}
+
+
+def find_image(parameters: Mapping[str, Any], docker_config: str) -> dict[str, str]:
+    """Return an image's digest in a registry, and the digest of what went into it; both are empty where there is none.
+
+    Args:
+        parameters: `registry`, `repository`, `reference`, and `push`: whether an image that isn't there must be allowed
+            to be pushed.
+        docker_config: Where Docker's settings are, with the login; empty takes the user's.
+
+    Raises:
+        RegistryError: The registry can't tell, or takes no push.
+    """
+    host = parameters["registry"]
+    registry = Registry(host, parameters["repository"], login_of(host, docker_config))
+    digest = registry.find(parameters["reference"])
+    labels = registry.labels(digest) if digest else {}
+    if parameters["push"] and not digest:
+        registry.refuse_push()
+    return {"digest": digest, "content": labels.get(DIGEST, "")}

@@ -17,7 +17,8 @@ options:
   state:
     description:
       - C(placed) puts a project's DAGs there, C(restored) those of an earlier version, C(absent) removes them.
-      - C(recorded) writes what their parsing gave into the project's record.
+      - C(recorded) writes what their parsing gave into the project's record, and refuses what collides with another
+        project.
     type: str
     choices: [placed, restored, recorded, absent]
     required: true
@@ -68,6 +69,11 @@ different:
   description: Whether the folder, its record or its owners are others now; true where the task itself hides that.
   returned: always
   type: bool
+log:
+  description: The project's log, as it was before.
+  returned: in the states C(placed) and C(restored)
+  type: list
+  elements: dict
 record:
   description: What is in the project's folder.
   returned: where the project is there
@@ -80,7 +86,17 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.dag_repository import Cdr, git_in, note_dags, place, refuse_other_source, remove, restore
+from ..module_utils.dag_repository import (
+    Cdr,
+    FindingsError,
+    examine,
+    git_in,
+    note_dags,
+    place,
+    refuse_other_source,
+    remove,
+    restore,
+)
 from ..module_utils.errors import SetupError
 
 
@@ -97,13 +113,16 @@ def change(given: dict[str, Any]) -> dict[str, Any]:
     if state == "recorded":
         before = cdr.record(project)
         record = note_dags(cdr, project, given["parsed"][project])
+        if findings := [one for one in examine(cdr, {}) if one.project == project]:
+            raise FindingsError(findings)
         return {"changed": record != before, "different": record != before, "record": asdict(record)}
+    log = cdr.log(project)
     if state == "placed":
         changed, record = place(cdr, given["release"], given["image"])
     else:
         refuse_other_source(cdr.record(project), given["release"])
         changed, record = restore(cdr, project, given["version"], given["by"], git_in(cdr.root))
-    return {"changed": changed, "different": changed, "record": asdict(record)}
+    return {"changed": changed, "different": changed, "record": asdict(record), "log": log}
 
 
 def main() -> None:
@@ -122,6 +141,8 @@ def main() -> None:
     )
     try:
         told = change(module.params)
+    except FindingsError as error:
+        module.fail_json(msg=str(error), hint=error.hint, details=error.details)
     except SetupError as error:
         module.fail_json(msg=str(error), hint=error.hint or "Correct it.")
     except OSError as error:

@@ -85,31 +85,32 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.dag_repository import Cdr, examine, to_parse
+from ..module_utils.dag_repository import Cdr, Finding, FindingsError, examine, to_parse
 from ..module_utils.errors import SetupError
 from ..module_utils.release import Repository, who
 from ..module_utils.shell import user_environment
 
 
-def look(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what the module tells.
+def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
+    """Return what the module tells, and what is wrong.
 
     Args:
         given: The module's options.
     """
     cdr, project = Cdr(Path(given["directory"])), given["project"]
     unparsed = [] if project else to_parse(cdr, given["changed_paths"], everything=given["everything"])
-    findings = [asdict(one) for one in examine(cdr, given["parsed"]) if project in ("", one.project)]
     record = cdr.record(project) if project else None
+    findings = [one for one in examine(cdr, given["parsed"]) if project in ("", one.project)]
     environment = user_environment()
-    return {
+    told = {
         "projects": cdr.folders(),
         "unparsed": unparsed,
-        "problems": findings,
+        "problems": [asdict(one) for one in findings],
         "log": cdr.log(project) if project else [],
         "record": asdict(record) if record else {},
         **who(Repository(cdr.root, environment), environment),
     }
+    return told, findings
 
 
 def main() -> None:
@@ -126,19 +127,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        told = look(module.params)
+        told, findings = look(module.params)
     except SetupError as error:
         module.fail_json(msg=str(error), hint=error.hint or "Correct it.")
     except OSError as error:
         module.fail_json(msg=f"The central DAG repository can't be read: {error}", hint="Check the directory.")
-    if module.params["refuse"] and told["problems"]:
-        messages = [one["message"] for one in told["problems"]]
-        module.fail_json(
-            msg=messages[0] if len(messages) == 1 else f"{messages[0]} And {len(messages) - 1} more:",
-            hint=told["problems"][0]["hint"],
-            details=messages[1:],
-            **told,
-        )
+    if module.params["refuse"] and findings:
+        refusal = FindingsError(findings)
+        module.fail_json(msg=str(refusal), hint=refusal.hint, details=refusal.details, **told)
     module.exit_json(changed=False, **told)
 
 

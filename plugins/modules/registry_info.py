@@ -55,9 +55,7 @@ content:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.errors import SetupError
-from ..module_utils.image import DIGEST
-from ..module_utils.registry import Registry
-from ..module_utils.registry_login import login_of
+from ..module_utils.registry_login import find_image
 
 
 def main() -> None:
@@ -72,17 +70,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    given = module.params
     try:
-        login = login_of(given["registry"], given["docker_config"])
-        registry = Registry(given["registry"], given["repository"], login)
-        digest = registry.find(given["reference"])
-        labels = registry.labels(digest) if digest else {}
-        if given["push"] and not digest:
-            registry.refuse_push()
+        found = find_image(module.params, module.params["docker_config"])
     except SetupError as error:
         module.fail_json(msg=str(error), hint=error.hint or "Try again later.")
-    module.exit_json(changed=False, digest=digest, content=labels.get(DIGEST, ""))
+    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

@@ -117,8 +117,7 @@ class Company:
 
     def release_by_hand(self) -> None:
         """Release what is committed, without a workflow."""
-        for action in ("image", "dags"):
-            self.setup("release", action, "--project", str(self.project))
+        self.setup("release", "all", "--project", str(self.project))
 
     def would_run(self, event: str, **payload: Any) -> list[str]:
         """Return the steps that an event leads to, the checkout and the installation aside."""
