@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 import shutil
 import socket
@@ -112,8 +113,10 @@ def reached_from(network: str, *ports: int) -> Iterator[str]:
         network: Their network's name.
         ports: The ports, which are the same there.
     """
-    inspect = ["docker", "network", "inspect", network, "--format", "{{(index .IPAM.Config 0).Gateway}}"]
-    gateway = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout.strip()
+    inspect = ["docker", "network", "inspect", network, "--format", "{{(index .IPAM.Config 0).Subnet}}"]
+    subnet = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout.strip()
+    # The first address is the gateway's; an engine that made `bridge` itself doesn't tell it before its next start.
+    gateway = str(ipaddress.ip_network(subnet)[1])
     with ExitStack() as stack:
         for port in ports:
             stack.enter_context(Gate(port, address=gateway, port=port).running())
