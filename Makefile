@@ -27,7 +27,7 @@ help: ## list the targets
 	done
 
 test: $(READY) ## prove the product: linters, unit tests, the real stack with its example and a web page (3 to 6 minutes)
-	@$(hand_over_pip_settings); python tests/run.py lint unit first-hour
+	@$(hand_over_pip_settings); python tests/run.py --jobs 3 lint unit first-hour
 
 test-all: ## everything but Molecule (three hours); .ci/run --thorough prepares a machine for it
 	@failed=0; \
@@ -36,10 +36,10 @@ test-all: ## everything but Molecule (three hours); .ci/run --thorough prepares 
 	python tests/run.py --total && exit $$failed
 
 test-rest: $(READY) ## the slower suites without their longest tests, as .ci/run calls them after `make test`
-	@$(hand_over_pip_settings); python tests/run.py integration,e2e,hosts kube,release
+	@$(hand_over_pip_settings); python tests/run.py --jobs 2 kube integration hosts e2e release
 
 test-thorough: $(READY) ## the slower suites with their longest tests, one after the other
-	@$(hand_over_pip_settings); python tests/run.py --thorough integration,e2e,hosts,kube,release
+	@$(hand_over_pip_settings); python tests/run.py --thorough kube integration hosts e2e release
 
 test-unit: $(READY) ## tests that run nothing but Python (a minute)
 	@$(hand_over_pip_settings); python -m pytest tests/unit

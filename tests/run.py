@@ -1,13 +1,8 @@
-"""Run suites of tests, some side by side, and close with one line for all of them.
-
-Usage: run.py [--thorough] LANE [LANE ...]
-                               a lane is SUITE[,SUITE ...]; lanes run side by side, a lane's suites in turn;
-                               the tests that are marked `thorough` run only if that is asked for
-       run.py --total          sum up what the suites came to when they were run last
-"""
+"""Run suites of tests, some side by side, and close with one line for all of them."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -16,7 +11,7 @@ import sys
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -74,12 +69,14 @@ class Run:
     """Suites that run side by side.
 
     Args:
-        lanes: The suites' names, lane by lane.
+        suites: Their names, in the order in which they begin.
+        jobs: How many run at a time.
         thorough: Whether the tests run, too, that are marked so.
     """
 
-    def __init__(self, lanes: Sequence[Sequence[str]], *, thorough: bool = False) -> None:
-        self._lanes = lanes
+    def __init__(self, suites: Sequence[str], *, jobs: int, thorough: bool = False) -> None:
+        self._waiting = deque(suites)
+        self._jobs = jobs
         self._selection = () if thorough else ("-m", "not thorough")
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._begun: dict[str, float] = {}
@@ -88,8 +85,8 @@ class Run:
         self.outcomes: list[Outcome] = []
 
     def execute(self) -> None:
-        """Run all lanes to their end; an interrupt ends them all."""
-        threads = [threading.Thread(target=self._run_lane, args=(lane,)) for lane in self._lanes]
+        """Run all suites to their end; an interrupt ends them all."""
+        threads = [threading.Thread(target=self._run_next) for _ in range(self._jobs)]
         for thread in threads:
             thread.start()
         try:
@@ -109,10 +106,13 @@ class Run:
                 said = time.monotonic()
                 self._say(", ".join(f"{name} ({said - begun:.0f} s)" for name, begun in sorted(self._begun.items())))
 
-    def _run_lane(self, lane: Sequence[str]) -> None:
-        for name in lane:
-            if not self._interrupted:
-                self._run_suite(name)
+    def _run_next(self) -> None:
+        while not self._interrupted:
+            try:
+                name = self._waiting.popleft()
+            except IndexError:
+                return
+            self._run_suite(name)
 
     def _run_suite(self, name: str) -> None:
         log, report = KEPT / f"{name}.log", KEPT / f"{name}.xml"
@@ -210,23 +210,27 @@ def close(outcomes: Sequence[Outcome]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the lanes, or sum up the last runs; return the exit code.
+    """Run the suites, or sum up their last runs; return the exit code.
 
     Args:
         arguments: As in the module's usage.
     """
-    if list(arguments) == ["--total"]:
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
+    parser.add_argument(
+        "suites", nargs="*", metavar="SUITE", help=f"in the order in which they begin: {', '.join(SUITES)}"
+    )
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many run side by side (1)")
+    parser.add_argument("--thorough", action="store_true", help="the tests, too, that are marked so")
+    parser.add_argument("--total", action="store_true", help="run nothing: sum up what the suites came to last")
+    given = parser.parse_args(arguments)
+    if given.total:
         return close(kept())
-    thorough = arguments[:1] == ["--thorough"]
-    lanes = [argument.split(",") for argument in arguments[thorough:]]
-    unknown = sorted({name for lane in lanes for name in lane} - SUITES.keys())
-    if unknown or not lanes:
-        print(f"There is no suite {', '.join(unknown) or 'given'}. There are: {', '.join(SUITES)}.", file=sys.stderr)
-        return 2
+    if not given.suites or set(given.suites) - SUITES.keys():
+        parser.error(f"name suites: {', '.join(SUITES)}")
     KEPT.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    run = Run(lanes, thorough=thorough)
+    run = Run(given.suites, jobs=given.jobs, thorough=given.thorough)
     try:
         run.execute()
     except KeyboardInterrupt:
