@@ -242,6 +242,7 @@ def test_every_run_tries_again(host: Host) -> None:
     assert host.installed() == BOTH
 
 
+@pytest.mark.thorough
 def test_a_refused_connection_and_an_unknown_name_defer(host: Host) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -254,6 +255,7 @@ def test_a_refused_connection_and_an_unknown_name_defer(host: Host) -> None:
     assert (tried.code, tried.stats["changed"]) == (0, 0)
 
 
+@pytest.mark.thorough
 def test_one_that_cannot_be_had_does_not_keep_the_other_away(host: Host) -> None:
     played = host.play(kubectl_url="http://nowhere.invalid/x")
     assert (played.code, set(played.deferred)) == (0, {"kubectl 99.9.9"})
@@ -269,6 +271,7 @@ def test_a_wrong_checksum_is_an_error(host: Host) -> None:
     assert host.installed() == {"bin/kubectl", "lib/gaiaflow-setup/kubectl-99.9.9"}
 
 
+@pytest.mark.thorough
 def test_a_truncated_file_is_an_error(host: Host) -> None:
     host.site.manner = "truncates"
     played = host.play()
@@ -288,6 +291,7 @@ def test_a_file_that_is_not_there_is_an_error(host: Host, tmp_path: Path) -> Non
     assert host.installed() == set()
 
 
+@pytest.mark.thorough
 def test_another_version_than_was_pinned_is_an_error(host: Host) -> None:
     played = host.play(minikube_version="1.2.4")
     assert played.code == 2
@@ -318,6 +322,7 @@ def test_programs_of_others_that_do_are_used(host: Host) -> None:
     assert (found["kind"], found["path"], found["version"]) == ("accepted", str(host.other / "kubectl"), "99.8.1")
 
 
+@pytest.mark.thorough
 def test_programs_of_others_that_do_not_are_told_about_and_kept(host: Host) -> None:
     minikube = host.foreign(host.bin, "minikube", MINIKUBE, "1.1.0")
     host.foreign(host.other, "kubectl", KUBECTL, "99.7.0")

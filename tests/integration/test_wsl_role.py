@@ -121,6 +121,7 @@ def test_a_distribution_where_nothing_is_missing(wsl: Distribution) -> None:
     assert found["systemd"] == {"installed": True, "running": True}
 
 
+@pytest.mark.thorough
 def test_a_kernel_of_the_users_own_is_wsl_too(wsl: Distribution) -> None:
     wsl.write("proc/sys/kernel/osrelease", "6.6.1-mine\n")
     (wsl.root / "run/WSL").mkdir()
@@ -265,6 +266,7 @@ def test_systemd_is_merged_into_wsl_conf(tmp_path: Path) -> None:
     assert configure(tmp_path, [(before, {}) for before in merged]) == [*merged.values()]
 
 
+@pytest.mark.thorough
 @as_root
 def test_systemd_that_is_on_stays_as_it_is_written(tmp_path: Path) -> None:
     texts = ['[boot]\nsystemd="true"\n', "[boot]\nsystemd = TRUE # yes\n", "[ boot ]\n systemd=true"]
@@ -272,6 +274,7 @@ def test_systemd_that_is_on_stays_as_it_is_written(tmp_path: Path) -> None:
     assert configure(tmp_path, cases) == [text for text, _ in cases]
 
 
+@pytest.mark.thorough
 @as_root
 def test_a_boot_command_of_the_users_is_kept(tmp_path: Path) -> None:
     merged = {
@@ -283,6 +286,7 @@ def test_a_boot_command_of_the_users_is_kept(tmp_path: Path) -> None:
     assert configure(tmp_path, [(before, {"wsl_systemd": False}) for before in merged]) == [*merged.values()]
 
 
+@pytest.mark.thorough
 @as_root
 def test_docker_desktop_needs_no_boot_command(wsl: Distribution) -> None:
     wsl.write("etc/wsl.conf", "[boot]\ncommand = mine\n")
