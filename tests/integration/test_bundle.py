@@ -116,6 +116,7 @@ def test_a_bundle_holds_what_the_locks_and_the_project_need(packer: Content, pac
         assert [line.split("-")[0] for line in launcher.read().decode().splitlines()] == ["wheels/click", "wheels/uv"]
 
 
+@pytest.mark.thorough
 def test_the_same_contents_make_the_same_bundle(packer: Content, packed: Path, tmp_path: Path) -> None:
     assert packer.run("bundle", "create", str(tmp_path / "again")).returncode == 0
     assert (tmp_path / "again").read_bytes() == packed.read_bytes()

@@ -68,6 +68,7 @@ def test_files_of_somebody_else_and_no_others_are_given_back(machine: Machine) -
     assert outside.stat().st_uid == NOBODY
 
 
+@pytest.mark.thorough
 @needs_root
 def test_database_of_a_stack_of_roots_stays_with_its_user(machine: Machine) -> None:
     data = machine.add_instance("default") / "data"
@@ -262,6 +263,7 @@ def test_broken_profile_is_repaired_by_minikube(machine: Machine, minikube: Path
     machine.is_well("minikube")
 
 
+@pytest.mark.thorough
 def test_profile_without_settings_is_deleted(machine: Machine, minikube: Path) -> None:
     (minikube / ".minikube/profiles/airflow/config.json").unlink()
     machine.wrong("minikube", "interrupted")
@@ -310,6 +312,7 @@ def test_what_a_killed_supervisor_left_is_removed(machine: Machine) -> None:
         machine.is_repaired("supervisors", "default")
 
 
+@pytest.mark.thorough
 def test_half_made_environments_are_removed(machine: Machine) -> None:
     root = machine.home / "environments"
     (root / "airflow-0123").mkdir(parents=True)

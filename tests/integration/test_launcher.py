@@ -75,6 +75,7 @@ def test_a_first_use_installs_and_the_next_one_does_not(checkout: Path) -> None:
     assert (second.stdout, second.stderr) == ("click ['again']\n", "")
 
 
+@pytest.mark.thorough
 def test_two_first_uses_at_once_make_one_environment(checkout: Path) -> None:
     started = [
         subprocess.Popen([checkout / "gaiaflow-setup", name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -94,7 +94,7 @@ def test_dags_are_tested_with_the_airflow_of_the_stack(projects: dict[str, Path]
     assert len(options["airflow"]) == 3 and set(options["airflow"]) <= set(locked)
 
 
-@pytest.mark.parametrize("answer", ["yes", "no"])
+@pytest.mark.parametrize("answer", ["yes", pytest.param("no", marks=pytest.mark.thorough)])
 def test_generated_tests_pass(projects: dict[str, Path], answer: str, tmp_path: Path) -> None:
     done = run_airflow(["-m", "pytest", "-p", "no:cacheprovider", "-rs", projects[answer]], tmp_path, [])
     assert done.returncode == 0, done.stdout
