@@ -23,6 +23,7 @@ NO_TASKS = {"ansible/builtin", "gaiaflow/setup", "mlflow/server"}
 IMPORT = re.compile(r"ansible_collections\.(\w+)\.(\w+)\.")
 NAMED = {".yml": TASK, ".py": IMPORT}
 MODULES = sorted((CHECKOUT / "plugins" / "modules").glob("*.py"))
+FILTERS = sorted((CHECKOUT / "plugins" / "filter").glob("*.py"))
 LOOKUPS = sorted((CHECKOUT / "plugins" / "lookup").glob("*.py"))
 ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir())
 
@@ -107,6 +108,14 @@ def test_lookup_is_documented(file: Path) -> None:
     assert options["name"] == file.stem
     assert f"'gaiaflow.setup.{file.stem}'" in examples
     assert set(returned) == {"_list"}
+
+
+@pytest.mark.parametrize("file", FILTERS, ids=lambda file: file.stem)
+def test_filter_is_documented(file: Path) -> None:
+    options, examples, returned = documentation(file)
+    assert options["name"] == file.stem
+    assert f"| gaiaflow.setup.{file.stem}(" in examples
+    assert set(returned) == {"_value"}
 
 
 @pytest.mark.parametrize("role", ROLES)
