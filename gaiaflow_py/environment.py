@@ -42,6 +42,7 @@ PASSED_ON: Mapping[str, str] = {
         "which Docker engine is used, and with whose passwords"
     ),
     "AWS_*, GOOGLE_APPLICATION_CREDENTIALS": "what the credential helpers of image registries and keyrings ask for",
+    "SIGSTORE_*, COSIGN_*, TUF_ROOT": "as whom images are signed, and by whose Sigstore",
     "ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQUEST_TOKEN": "by which AWS trusts a job of GitHub Actions",
     "SSH_AUTH_SOCK, SSH_AGENT_PID, KRB5CCNAME, KRB5_CONFIG": "what logs in on other hosts",
     "SUDO_USER": "who is to run containers, when gaiaflow-setup itself runs by sudo",

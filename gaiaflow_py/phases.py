@@ -49,6 +49,7 @@ TITLES: Mapping[str, str] = {
     "roles/release/tasks/find_earlier_image.yml": "Asking the registry",
     "roles/release/tasks/tag.yml": "Pushing the image",
     "roles/release/tasks/attest.yml": "Pushing the image",
+    "roles/release/tasks/sign.yml": "Signing the image",
     "roles/release/tasks/promote.yml": "Looking at the stage before",
     "roles/release/*": "Looking at the release",
     "roles/dag_repository/tasks/parse.yml": "Parsing DAGs with the company's Airflow",

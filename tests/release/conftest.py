@@ -10,8 +10,11 @@ from pathlib import Path
 
 import companies
 import pytest
+import sigstore
 from companies import Company
 from gitlab import GitLab
+from registries import reached_from
+from sigstore import Fulcio
 
 HERE = Path(__file__).parent
 
@@ -47,6 +50,15 @@ def builder_options(company: Company) -> Iterator[str]:
     subprocess.run([HERE / "build", "builder"], stdout=subprocess.PIPE, check=True, timeout=1800)
     with ExitStack() as stack:
         yield companies.start_docker_hub(company, stack)
+
+
+@pytest.fixture(scope="session")
+def fulcio(company: Company) -> Iterator[Fulcio]:
+    """Sigstore's certificate authority, which trusts the jobs of a GitLab."""
+    done = subprocess.run([HERE / "build", "sigstore"], stdout=subprocess.PIPE, text=True, check=True, timeout=1800)
+    program = Path(done.stdout.strip()) / "bin" / "fulcio"
+    with sigstore.running(program, company.directory / "fulcio") as authority, reached_from("bridge", authority.port):
+        yield authority
 
 
 @pytest.fixture(scope="session")

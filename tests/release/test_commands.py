@@ -138,6 +138,10 @@ def test_who_may_not_is_told_before_anything_is_pushed(releases: Releases) -> No
     said = releases.refused("release", "image", GAIAFLOW_REGISTRY_PASSWORD="wrong")
     assert f"The registry {releases.registry.host} refuses the login" in said
     assert "The git server refuses the login" in releases.refused("release", "check", GAIAFLOW_CDR_TOKEN="wrong")
+    sign = ["release", "all", "-e", "release_sign=true"]
+    assert "Nobody vouches for this run" in releases.refused(*sign)
+    if not shutil.which("cosign"):
+        assert "There is no cosign" in releases.refused(*sign, SIGSTORE_ID_TOKEN="a token")
     assert releases.registry.tags(REPOSITORY) == [] and releases.git.pushes == 0
 
     releases.push_image()

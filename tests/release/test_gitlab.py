@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from companies import NAME, PACKAGE, REPOSITORY, Company
 from git_over_http import git
 from gitlab import GitLab
+from sigstore import Fulcio, job_of_gitlab, signer
 
 TAG = {"CI_COMMIT_TAG": "v0.1.0", "CI_COMMIT_REF_NAME": "v0.1.0"}
 
@@ -39,6 +41,27 @@ def test_a_tag_is_tested_and_released_and_one_can_go_back(clean: Company, gitlab
     back = gitlab.run(ROLLBACK="0.1.0")
     assert back.returncode == 0 and "changed=0" in back.stdout, back.stdout
     assert clean.subjects()[0] == f"Release {NAME} 0.1.0"
+
+
+@pytest.mark.thorough
+def test_an_image_is_signed_once_by_the_jobs_identity(clean: Company, gitlab: GitLab, fulcio: Fulcio) -> None:
+    variables = {
+        **TAG,
+        "ATTESTATIONS": "false",
+        "SIGN_IMAGES": "true",
+        "SIGSTORE_ID_TOKEN": fulcio.issuer.token(job_of_gitlab(f"team/{NAME}", "v0.1.0")),
+        "RELEASE_VARIABLES": json.dumps({"release_sign_options": fulcio.options}),
+        "FORWARDED": f"{gitlab.variables['FORWARDED']},{fulcio.port}",
+    }
+    for _ in range(2):
+        done = gitlab.run("release", **variables)
+        assert done.returncode == 0, done.stdout
+        assert variables["SIGSTORE_ID_TOKEN"] not in done.stdout
+    digest = clean.registry.digest(REPOSITORY, "0.1.0")
+    signed_by = signer(clean.registry, REPOSITORY, digest, fulcio.root())
+    assert signed_by == f"https://gitlab.example/team/{NAME}//.gitlab-ci.yml@refs/tags/v0.1.0"
+    unsigned = gitlab.run("release", **variables | {"SIGSTORE_ID_TOKEN": ""})
+    assert unsigned.returncode and "Nobody vouches for this run" in unsigned.stdout, unsigned.stdout
 
 
 @pytest.mark.thorough
