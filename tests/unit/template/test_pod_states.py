@@ -29,9 +29,11 @@ def states() -> ModuleType:
     return module
 
 
-def make_pod(*, phase: str, conditions: tuple[Any, ...] = (), state: Any = None, **status: str) -> SimpleNamespace:
+def make_pod(
+    *, phase: str, conditions: tuple[Any, ...] = (), state: Any = None, container_id: str | None = None, **status: str
+) -> SimpleNamespace:
     """Return a pod as Kubernetes' client gives it."""
-    statuses = [SimpleNamespace(name="base", state=state)] if state else []
+    statuses = [SimpleNamespace(name="base", state=state, container_id=container_id)] if state else []
     told = {"reason": None, "message": None, **status}
     container = SimpleNamespace(image="wine:1", resources=SimpleNamespace(requests={"memory": "1Gi"}, limits={}))
     return SimpleNamespace(
@@ -68,3 +70,21 @@ def test_node_under_pressure_is_named_with_what_to_do(states: ModuleType, taint:
     assert taint.replace("-", " ") in problem.text and relief in problem.text
     assert "ask for less" not in problem.text
     assert problem.patience == 5
+
+
+def waiting(reason: str | None) -> SimpleNamespace:
+    """Return a container's state that has not begun."""
+    return SimpleNamespace(terminated=None, running=None, waiting=SimpleNamespace(reason=reason, message=None))
+
+
+@pytest.mark.parametrize(
+    ("reason", "container_id", "patience"),
+    [(None, "containerd://577d", 60), (None, None, None), ("ContainerCreating", None, None)],
+)
+def test_container_that_its_node_forgot_is_given_up(
+    states: ModuleType, reason: str | None, container_id: str | None, patience: int | None
+) -> None:
+    pod = make_pod(phase="Pending", state=waiting(reason), container_id=container_id)
+    problem = states.find_problem(pod, "wine:1", False)
+    assert (problem and problem.patience) == patience
+    assert not problem or not problem.lasting

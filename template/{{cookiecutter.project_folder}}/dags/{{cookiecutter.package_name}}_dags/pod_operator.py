@@ -43,6 +43,8 @@ FIRST_PATIENCE, PATIENCE = 10.0, 300.0
 DELETION_PATIENCE = 60.0
 # Connecting, and the answer. A log may be silent for long.
 TIMEOUT, LOG_TIMEOUT = (5, 20), (5, 300)
+# What keeps a pod from starting is told after so long: much of it goes away at once.
+TOLD_AFTER = 2.0
 # A task that is to be deferred waits here so long before: many end sooner, and handing them over takes seconds.
 WAIT_BEFORE_DEFERRAL = 10.0
 STACK_LABEL, CALL_LABEL = "gaiaflow/stack", "gaiaflow/call"
@@ -512,7 +514,7 @@ class PodStart:
         self.seconds = seconds
         self.began = self.since = time.monotonic()
         self.looked = self.began
-        self.problem = ""
+        self.problem, self.told = "", False
         self.events: set[str] = set()
 
     def check(self, pod: k8s.V1Pod) -> None:
@@ -526,12 +528,13 @@ class PodStart:
         problem = pod_states.find_problem(pod, self.image, self.waits_for_nodes)
         text = problem.text if problem else ""
         if bool(text) != bool(self.problem):
-            self.since = now
-            if text and problem and problem.patience:
-                logging.getLogger(__name__).warning("%s", text)
+            self.since, self.told = now, False
         self.problem = text
         if problem and now - self.since >= problem.patience:
             raise (AirflowFailException if problem.lasting else AirflowException)(text)
+        if problem and now - self.since >= TOLD_AFTER and not self.told:
+            self.told = True
+            logging.getLogger(__name__).warning("%s", text)
         if now - self.began > self.seconds:
             raise AirflowException(f"the pod has not started within {self.seconds} s: {text or 'its image takes long'}")
 

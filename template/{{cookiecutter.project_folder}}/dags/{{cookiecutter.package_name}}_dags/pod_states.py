@@ -52,12 +52,18 @@ class End:
     message: str
 
 
-def find_status(pod: Any) -> Any:
-    """Return the state of the container that runs the function; None while there is none."""
+def find_container(pod: Any) -> Any:
+    """Return what the cluster says of the container that runs the function; None while there is none."""
     for status in pod.status.container_statuses or ():
         if status.name == CONTAINER:
-            return status.state
+            return status
     return None
+
+
+def find_status(pod: Any) -> Any:
+    """Return the state of the container that runs the function; None while there is none."""
+    container = find_container(pod)
+    return container and container.state
 
 
 def is_running(pod: Any) -> bool:
@@ -101,6 +107,9 @@ def find_problem(pod: Any, image: str, waits_for_nodes: bool) -> Problem | None:
         return _no_configuration(message)
     if reason in ("CreateContainerError", "RunContainerError", "StartError"):
         return Problem(f"the container could not be started ({reason}): {message}", 3)
+    if not reason and find_container(pod).container_id:
+        # A node that ends at this moment leaves it so for good: its kubelet takes it for one that is being started.
+        return Problem("the container was made and has not been started: its node may have ended meanwhile", 60)
     return None
 
 
