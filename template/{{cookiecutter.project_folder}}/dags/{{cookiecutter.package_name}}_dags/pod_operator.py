@@ -41,6 +41,9 @@ START_INTERVAL, RUN_INTERVAL = 0.25, 1.0
 FIRST_PATIENCE, PATIENCE = 10.0, 300.0
 # The same for the deletion of a pod whose task has ended: an API server is back by then that was only started anew.
 DELETION_PATIENCE = 60.0
+# How often, a second apart, a cluster that has started must refuse what an account may not do: while it starts, it
+# refuses everybody, until it has read what each may.
+REFUSALS = 2
 # Connecting, and the answer. A log may be silent for long.
 TIMEOUT, LOG_TIMEOUT = (5, 20), (5, 300)
 # What keeps a pod from starting is told after so long: much of it goes away at once.
@@ -418,7 +421,8 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
             ApiException: it answered, but not with what was asked for.
         """
         deadline = time.monotonic() + patience
-        silent = refused = ready = False
+        silent = refused = False
+        forbidden = 0
         while True:
             try:
                 return request()
@@ -427,11 +431,13 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
                     # The account's token may have been written anew.
                     refused = True
                     self._forget_client()
-                elif isinstance(error, ApiException) and error.status == 403 and not ready:
-                    # One that starts refuses everybody, until it has read what each account may do.
-                    ready = self._is_ready()
+                elif isinstance(error, ApiException) and error.status == 403 and forbidden < REFUSALS:
+                    forbidden += self._is_ready()
                 elif isinstance(error, ApiException) and error.status not in (None, 0, 429, 500, 502, 503, 504):
                     raise
+                else:
+                    # What answers next may be one that starts.
+                    forbidden = 0
                 reason = _message(error) if isinstance(error, ApiException) else str(error)
             if time.monotonic() > deadline:
                 silence = f"has not answered for {patience:.0f} s" if patience else "doesn't answer"
