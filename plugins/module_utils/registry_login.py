@@ -238,13 +238,13 @@ def prepare(parameters: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     return {"changed": made, "docker_config": directory if login else "", "missing": missing and (check or not made)}
 
 
-def find_image(parameters: Mapping[str, Any], docker_config: str) -> dict[str, str]:
+def find_image(parameters: Mapping[str, Any], docker_config: str, *, push: bool = False) -> dict[str, str]:
     """Return an image's digest in a registry, and the digest of what went into it; both are empty where there is none.
 
     Args:
-        parameters: `registry`, `repository`, `reference`, and `push`: whether an image that isn't there must be allowed
-            to be pushed.
+        parameters: `registry`, `repository` and `reference`.
         docker_config: Where Docker's settings are, with the login; empty takes the user's.
+        push: Whether an image that isn't there must be allowed to be pushed.
 
     Raises:
         RegistryError: The registry can't tell, or takes no push.
@@ -253,6 +253,6 @@ def find_image(parameters: Mapping[str, Any], docker_config: str) -> dict[str, s
     registry = Registry(host, parameters["repository"], login_of(host, docker_config))
     digest = registry.find(parameters["reference"])
     labels = registry.labels(digest) if digest else {}
-    if parameters["push"] and not digest:
+    if push and not digest:
         registry.refuse_push()
     return {"digest": digest, "content": labels.get(DIGEST, "")}

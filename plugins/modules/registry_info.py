@@ -8,7 +8,7 @@ module: registry_info
 short_description: Ask a registry for an image
 author: The developers of gaiaflow-setup (!UNKNOWN)
 description:
-  - Reads only. With I(push), an upload is begun and given up, which tells whether the login may push.
+  - Reads only.
 options:
   registry:
     description: The registry's host. HTTP is spoken to loopback alone.
@@ -26,10 +26,6 @@ options:
     description: Where Docker's settings are, with the login; empty takes the user's.
     type: str
     default: ""
-  push:
-    description: Whether it must take a push.
-    type: bool
-    default: false
 """
 
 EXAMPLES = r"""
@@ -66,7 +62,6 @@ def main() -> None:
             "repository": {"type": "str", "required": True},
             "reference": {"type": "str", "required": True},
             "docker_config": {"type": "str", "default": ""},
-            "push": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

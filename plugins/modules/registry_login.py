@@ -93,8 +93,9 @@ def main() -> None:
     )
     try:
         told = prepare(module.params, check=module.check_mode)
-        none = {"digest": "", "content": ""}
-        found = none if told["missing"] else find_image(module.params, told["docker_config"])
+        found = {"digest": "", "content": ""}
+        if not told["missing"]:
+            found = find_image(module.params, told["docker_config"], push=module.params["push"])
     except SetupError as error:
         module.fail_json(msg=str(error), hint=error.hint or "Try again later.")
     module.exit_json(**told, **found)

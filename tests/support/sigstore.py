@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from loopback import serving
+from loopback import JsonHandler, serving
 from registries import ImageRegistry, free_port
 from stack import wait_until
+from token_endpoint import encode, make_token
 
 AUDIENCE = "sigstore"
 LIFETIME_S = 3600
@@ -51,16 +51,15 @@ class Issuer:
         """
         now = int(time.time())
         said = {"iss": self.url, "aud": AUDIENCE, "iat": now, "exp": now + LIFETIME_S, **claims}
-        header = {"alg": "RS256", "typ": "JWT", "kid": "1"}
-        signed = ".".join(_encode(json.dumps(part).encode()) for part in (header, said))
-        return f"{signed}.{_encode(self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+        header = {"alg": "RS256", "kid": "1"}
+        return make_token(header, said, lambda signed: self.key.sign(signed, padding.PKCS1v15(), hashes.SHA256()))
 
     def document(self, path: str) -> dict[str, Any]:
         """Return what it answers."""
         if path == "/keys":
             numbers = self.key.public_key().public_numbers()
             return {"keys": [{"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "1", "e": "AQAB",
-                              "n": _encode(numbers.n.to_bytes(256, "big"))}]}  # fmt: skip
+                              "n": encode(numbers.n.to_bytes(256, "big"))}]}  # fmt: skip
         return {"issuer": self.url, "jwks_uri": f"{self.url}/keys", "id_token_signing_alg_values_supported": ["RS256"]}
 
     @contextmanager
@@ -70,19 +69,11 @@ class Issuer:
             yield self
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     owner: Issuer
 
     def do_GET(self) -> None:
-        body = json.dumps(self.owner.document(self.path)).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Print nothing: the tests' output is their own."""
+        self.answer(self.owner.document(self.path))
 
 
 def job_of_gitlab(project: str, tag: str) -> dict[str, Any]:
@@ -184,7 +175,3 @@ def signer(registry: ImageRegistry, repository: str, digest: str, root: x509.Cer
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     (name,) = names.get_values_for_type(x509.UniformResourceIdentifier)
     return name
-
-
-def _encode(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()

@@ -8,13 +8,13 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from loopback import serving
+from loopback import JsonHandler, serving
 
 LIFETIME_S = 300
 
@@ -48,8 +48,9 @@ class TokenEndpoint:
         """Return a signed token."""
         now = int(time.time())
         claims = {"aud": audience, "sub": self.subject, "iat": now, "exp": now + LIFETIME_S}
-        signed = ".".join(_encode(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
-        return f"{signed}.{_encode(hmac.new(self.key.encode(), signed.encode(), hashlib.sha256).digest())}"
+        return make_token(
+            {"alg": "HS256"}, claims, lambda signed: hmac.digest(self.key.encode(), signed, hashlib.sha256)
+        )
 
     @contextmanager
     def running(self) -> Iterator[TokenEndpoint]:
@@ -58,7 +59,7 @@ class TokenEndpoint:
             yield self
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     owner: TokenEndpoint
 
     def do_GET(self) -> None:
@@ -67,16 +68,21 @@ class _Handler(BaseHTTPRequestHandler):
             return
         (audience,) = parse_qs(urlsplit(self.path).query).get("audience", ["nobody"])
         self.owner.audiences.append(audience)
-        body = json.dumps({"value": self.owner.token(audience)}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Print nothing: the tests' output is their own."""
+        self.answer({"value": self.owner.token(audience)})
 
 
-def _encode(content: bytes) -> str:
+def make_token(header: Mapping[str, str], claims: Mapping[str, Any], sign: Callable[[bytes], bytes]) -> str:
+    """Return a signed token (JWT).
+
+    Args:
+        header: What it says of its signature.
+        claims: What it says.
+        sign: Makes the signature.
+    """
+    signed = ".".join(encode(json.dumps(part).encode()) for part in ({"typ": "JWT", **header}, claims))
+    return f"{signed}.{encode(sign(signed.encode()))}"
+
+
+def encode(content: bytes) -> str:
+    """Return bytes as tokens and their keys have them."""
     return base64.urlsafe_b64encode(content).decode().rstrip("=")

@@ -23,8 +23,9 @@ NO_TASKS = {"ansible/builtin", "gaiaflow/setup", "mlflow/server"}
 IMPORT = re.compile(r"ansible_collections\.(\w+)\.(\w+)\.")
 NAMED = {".yml": TASK, ".py": IMPORT}
 MODULES = sorted((CHECKOUT / "plugins" / "modules").glob("*.py"))
-FILTERS = sorted((CHECKOUT / "plugins" / "filter").glob("*.py"))
-LOOKUPS = sorted((CHECKOUT / "plugins" / "lookup").glob("*.py"))
+# How each kind of plugin stands in an example, and what its value is called.
+PLUGIN_USES = {"lookup": ("'{}'", "_list"), "filter": ("| {}(", "_value")}
+PLUGINS = sorted(path for kind in PLUGIN_USES for path in (CHECKOUT / "plugins" / kind).glob("*.py"))
 ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir())
 
 
@@ -102,20 +103,13 @@ def test_module_is_documented(file: Path) -> None:
     assert returned
 
 
-@pytest.mark.parametrize("file", LOOKUPS, ids=lambda file: file.stem)
-def test_lookup_is_documented(file: Path) -> None:
+@pytest.mark.parametrize("file", PLUGINS, ids=lambda file: file.stem)
+def test_plugin_is_documented(file: Path) -> None:
     options, examples, returned = documentation(file)
+    use, value = PLUGIN_USES[file.parent.name]
     assert options["name"] == file.stem
-    assert f"'gaiaflow.setup.{file.stem}'" in examples
-    assert set(returned) == {"_list"}
-
-
-@pytest.mark.parametrize("file", FILTERS, ids=lambda file: file.stem)
-def test_filter_is_documented(file: Path) -> None:
-    options, examples, returned = documentation(file)
-    assert options["name"] == file.stem
-    assert f"| gaiaflow.setup.{file.stem}(" in examples
-    assert set(returned) == {"_value"}
+    assert use.format(f"gaiaflow.setup.{file.stem}") in examples
+    assert set(returned) == {value}
 
 
 @pytest.mark.parametrize("role", ROLES)
