@@ -20,7 +20,7 @@ import yaml
 from act import Act, steps
 from git_over_http import GitServer, git
 from gitlab import CERTIFICATES, GitLab
-from registries import ImageRegistry, free_port, reached_from
+from registries import ImageRegistry, free_port, reached_from, remove_images
 from stack import CHECKOUT, wait_until
 from token_endpoint import TokenEndpoint
 
@@ -176,15 +176,7 @@ class Company:
 
     def remove_images(self) -> None:
         """Remove what builds have left in this machine's engine."""
-        listed = subprocess.run(
-            ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        mine = [name for name in listed.stdout.split() if f"{NAME}/{PACKAGE}:" in name]
-        if mine:
-            subprocess.run(["docker", "image", "rm", "--force", *mine], capture_output=True, check=True)
+        remove_images(f"{NAME}/{PACKAGE}", f"{self.registry.host}/")
 
     def contents(self) -> Iterator[tuple[str, bytes]]:
         """Yield all that was pushed, unpacked: every blob of every image, every object of the git server."""

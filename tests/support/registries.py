@@ -123,6 +123,18 @@ def reached_from(network: str, *ports: int) -> Iterator[str]:
         yield gateway
 
 
+def remove_images(*beginnings: str) -> None:
+    """Remove images from this machine's engine by what their names begin with, those without a tag, too.
+
+    Args:
+        beginnings: The names' beginnings.
+    """
+    listing = ["docker", "image", "ls", "--no-trunc", "--format", "{{.Repository}} {{.ID}}"]
+    listed = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.splitlines()
+    if mine := {line.split()[1] for line in listed if line.startswith(beginnings)}:
+        subprocess.run(["docker", "image", "rm", "--force", *mine], check=True, capture_output=True)
+
+
 @dataclass
 class ImageRegistry:
     """A registry.

@@ -19,7 +19,7 @@ import yaml
 from cli_content import script_of
 from git_over_http import GitServer, git
 from project_fixture import ROOT, airflow_python, generate
-from registries import ImageRegistry
+from registries import ImageRegistry, remove_images
 
 BASE = "gaiaflow-test/tiny:1"
 CDR = "airflow-dags"
@@ -256,19 +256,7 @@ def available(directory: Path) -> Iterator[Releases]:
         releases = Releases(directory, registry, server, project, environment)
         begin(releases)
         yield releases
-        remove_images(releases)
-
-
-def remove_images(releases: Releases) -> None:
-    """Remove what builds have left in this machine's engine.
-
-    Args:
-        releases: Whose builds.
-    """
-    listed = docker("image", "ls", "--no-trunc", "--format", "{{.Repository}} {{.ID}}").splitlines()
-    mine = {line.split()[1] for line in listed if line.startswith((f"{NAME}/", f"{releases.registry.host}/"))}
-    if mine:
-        docker("image", "rm", "--force", *mine)
+        remove_images(f"{NAME}/", f"{registry.host}/")
 
 
 def begin(releases: Releases) -> None:
