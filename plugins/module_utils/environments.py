@@ -72,8 +72,28 @@ class Environment:
         # The Python that it links to may have been removed, or replaced by an upgrade.
         if not os.access(self.directory / "bin" / "python", os.X_OK):
             return False
-        present = files(self.directory)
-        return all(present.get(path) == size for size, _, path in (line.partition(" ") for line in made))
+        return has_files(self.directory, made)
+
+
+def has_files(directory: Path, made: list[str]) -> bool:
+    """Whether all files are there, and have their sizes.
+
+    Each is asked for by its name: with tens of thousands, a look at all directories takes twice as long.
+
+    Args:
+        directory: Where they are.
+        made: A line for each: its size and its path.
+    """
+    stat, root = os.stat, os.open(directory, os.O_RDONLY)
+    try:
+        return all(
+            stat(path, dir_fd=root, follow_symlinks=False).st_size == int(size)
+            for size, _, path in (line.partition(" ") for line in made)
+        )
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    finally:
+        os.close(root)
 
 
 def files(directory: Path) -> dict[str, str]:
