@@ -43,13 +43,19 @@ def run(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except click.ClickException as error:
-        _report(error, as_json="--json" in argv)
+        if "--json" in argv:
+            _document("error", error.format_message(), "See --help.")
+        else:
+            error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _report_interrupt(as_json="--json" in argv)
+        click.echo("Aborted.", err=True)
+        if "--json" in argv:
+            _document("interrupted", "Aborted.")
         return 130
     except BrokenPipeError:
-        _write_nowhere()
+        # Nobody reads any more: what is left in the buffer would be complained about at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
         from gaiaflow_py import unexpected
@@ -57,23 +63,7 @@ def run(argv: Sequence[str]) -> int:
         return unexpected.report(error, argv)
 
 
-def _write_nowhere() -> None:
-    """Nobody reads any more, or can: what is left in the buffer would be complained about at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _document(status: str, message: str, hint: str = "") -> None:
+    from gaiaflow_py.report import document
 
-
-def _report_interrupt(*, as_json: bool) -> None:
-    click.echo("Aborted.", err=True)
-    if as_json:
-        from gaiaflow_py.report import document
-
-        document({"status": "interrupted", "error": {"message": "Aborted.", "hint": ""}})
-
-
-def _report(error: click.ClickException, *, as_json: bool) -> None:
-    if as_json:
-        from gaiaflow_py.report import document
-
-        document({"status": "error", "error": {"message": error.format_message(), "hint": "See --help."}})
-    else:
-        error.show()
+    document({"status": status, "error": {"message": message, "hint": hint}})

@@ -73,11 +73,13 @@ def follow(found: Mapping[str, Any]) -> Iterator[Line]:
 
     def read(program: str, one: Any) -> None:
         rest = ""
-        for piece in one.logs(stream=True, follow=True, tail=0):
-            *whole, rest = (rest + _text(piece)).split("\n")
-            for text in whole:
-                lines.put(Line(program, text))
-        lines.put(None)
+        try:
+            for piece in one.logs(stream=True, follow=True, tail=0):
+                *whole, rest = (rest + _text(piece)).split("\n")
+                for text in whole:
+                    lines.put(Line(program, text))
+        finally:  # also when the engine goes away
+            lines.put(None)
 
     for program, one in found.items():
         threading.Thread(target=read, args=(program, one), daemon=True).start()

@@ -7,7 +7,6 @@ or working directory, a virtual environment or conda may be there for good reaso
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
 import pwd
 import site
@@ -170,14 +169,3 @@ def for_ansible(given: Mapping[str, str], private: Path) -> dict[str, str]:
         "ANSIBLE_HOST_KEY_CHECKING": "True",
         "AWX_LIB_DIRECTORY": "",
     }
-
-
-def hand_over(given: Mapping[str, str]) -> str:
-    """Return a whole environment as JSON, for the services: they see what the user's shell has.
-
-    Bytes that aren't UTF-8 are there as Python decodes them (surrogateescape), so `os.fsencode` gives them back.
-
-    Args:
-        given: The user's environment.
-    """
-    return json.dumps(dict(given))

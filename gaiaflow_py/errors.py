@@ -49,7 +49,7 @@ class RunError(GaiaflowError):
 
     def __init__(self, result: RunResult) -> None:
         failure = result.failures[0]
-        super().__init__(f"{failure.task} on {failure.host}: {failure.message}", failure.hint)
+        super().__init__(str(failure), failure.hint)
         self.result = result
 
 

@@ -58,6 +58,9 @@ class Failure:
     details: str = ""
     wrong_input: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.task} on {self.host}: {self.message}" if self.host else self.message
+
 
 @dataclass(frozen=True)
 class Deferred:
@@ -222,7 +225,7 @@ class Collector:
         if res.get("changed"):
             counts.changed += 1
             self.result.changes.append(Change(host, data.get("task", ""), self._diffs.pop(_key(data), "")))
-        for deferred in _deferred(res):
+        for deferred in _told(res, "deferred"):
             counts.deferred += 1
             self.phases.defer()
             self.result.deferred.append(
@@ -235,17 +238,12 @@ class Collector:
         self.result.release = res.get("release_told") or self.result.release
         self.result.project = res.get("project") or self.result.project
         told = {name: res[name] for name in TOLD if isinstance(res.get(name), list)}
-        self._keep_told(
-            host, told | ({"findings": found} if (found := [dict(one) for one in _told(res, "findings")]) else {})
-        )
-
-    def _keep_told(self, host: str, told: Mapping[str, list[dict[str, Any]]]) -> None:
+        if found := [dict(one) for one in _told(res, "findings")]:
+            # A repair's task tells of its own alone, and has the last word.
+            before = self._told["findings"].get(host, [])
+            told["findings"] = [*{finding["id"]: finding for finding in [*before, *found]}.values()]
         for name, news in told.items():
-            if name == "findings":  # a repair's task tells of its own alone, and has the last word
-                by_check = {finding["id"]: finding for finding in [*self._told[name].get(host, []), *news]}
-                self._told[name][host] = [*by_check.values()]
-            else:
-                self._told[name][host] = news
+            self._told[name][host] = news
 
     def _final(self, data: Mapping[str, Any]) -> None:
         """Ansible's own counts are the ones that hold: they know of rescued and ignored failures."""
@@ -266,11 +264,6 @@ def _placed(by_host: Mapping[str, list[dict[str, Any]]], *, several: bool) -> li
 
 def _key(data: Mapping[str, Any]) -> tuple[str, str]:
     return data.get("host", ""), data.get("task_uuid", "")
-
-
-def _deferred(res: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield what a module leaves for later, or a debug task that shows a role's ROLE_deferred."""
-    return _told(res, "deferred")
 
 
 def _told(res: Mapping[str, Any], what: str) -> Iterator[Mapping[str, Any]]:

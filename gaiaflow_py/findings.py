@@ -14,16 +14,6 @@ SHOWN = ("wrong", "fixed")
 """The states that have a row in the table; the others are summed up below it."""
 
 
-def document(result: RunResult) -> None:
-    """Print the findings as a JSON document.
-
-    Args:
-        result: The doctor's run.
-    """
-    told = report.run_document(result)
-    report.document({"status": told.pop("status"), "findings": result.findings} | told)
-
-
 def show(result: RunResult) -> None:
     """Print a table of what is wrong or was repaired, and sum up the rest.
 
@@ -31,10 +21,8 @@ def show(result: RunResult) -> None:
         result: The doctor's run.
     """
     shown = [finding for finding in result.findings if finding["state"] in SHOWN]
-    several = any("host" in finding for finding in result.findings)
     if shown:
-        columns = [*(["host"] * several), "check", "state", "what is wrong", "what to do"]
-        report.table(columns, [_row(finding, several=several) for finding in shown])
+        _table(shown, "what is wrong")
     if result.findings:
         print("\n".join(_summary(result.findings)))
 
@@ -45,21 +33,19 @@ def show_all(result: RunResult) -> None:
     Args:
         result: The run.
     """
-    several = any("host" in finding for finding in result.findings)
-    named = {"unknown": "not checked"}
-    rows = [
-        _row({**finding, "state": named.get(finding["state"], finding["state"])}, several=several)
-        for finding in result.findings
-    ]
-    if rows:
-        report.table([*(["host"] * several), "check", "state", "what is there", "what to do"], rows)
+    if result.findings:
+        _table(result.findings, "what is there")
         print(_counted(result.findings))
 
 
-def _row(finding: Finding, *, several: bool) -> Sequence[str]:
-    texts = " ".join(filter(None, (finding["message"], finding["why"])))
-    place = [str(finding["host"])] if several else []
-    return [*place, finding["title"], finding["state"], texts, finding["repair"]]
+def _table(findings: Sequence[Finding], said: str) -> None:
+    columns = {"title": "check", "state": "state", "said": said, "repair": "what to do"}
+    named = {"unknown": "not checked"}
+    rows = [
+        {**one, "state": named.get(one["state"], one["state"]), "said": f"{one['message']} {one['why']}".strip()}
+        for one in findings
+    ]
+    report.table(columns, rows)
 
 
 def _summary(findings: Sequence[Finding]) -> list[str]:

@@ -65,6 +65,29 @@ class Instance:
             )
         return found
 
+    def states(self) -> list[dict[str, Any]]:
+        """Return the services' states: name, state, health, url, uptime_s (seconds) and memory_bytes.
+
+        They are asked without Ansible, by the code that `playbooks/status.yml` asks any host with.
+
+        Raises:
+            GaiaflowError: They can't be found out.
+        """
+        from ansible_collections.gaiaflow.setup.plugins.module_utils import record
+        from ansible_collections.gaiaflow.setup.plugins.module_utils.runtime import implementation
+
+        runtime = implementation(self.runtime)
+        try:
+            if not record.definition_of(self.directory, {"runtime": self.runtime}):
+                return []
+            found: list[dict[str, Any]] = runtime(self.directory).status()
+        except record.LostFileError as error:
+            raise GaiaflowError(str(error), error.hint) from error
+        except (OSError, ValueError) as error:
+            message, hint = runtime.explain(error)
+            raise GaiaflowError(message, hint or "Look with gaiaflow-setup doctor.") from error
+        return found
+
     def url(self, service: str) -> str:
         """Return where a service answers.
 

@@ -1,18 +1,18 @@
-"""The stack from Python: what `gaiaflow-setup mlops` does, as methods."""
+"""The stack from Python: what `gaiaflow-setup mlops`, `cluster` and `secrets create` do, as methods and a function."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from gaiaflow_py import instance as instances
-from gaiaflow_py import pushed, runner, services
+from gaiaflow_py import pushed, request, runner
 from gaiaflow_py.errors import InputError, InterruptedRunError, RunError
 from gaiaflow_py.events import RunResult
 from gaiaflow_py.options import INSTANCE, SERVICES
-from gaiaflow_py.request import Action, Cluster, ClusterAction, Request, RunOptions, Stack, build_image
+from gaiaflow_py.request import Request, RunOptions
 
 
 class MlopsManager:
@@ -27,6 +27,8 @@ class MlopsManager:
 
     Raises:
         InputError: A value isn't allowed.
+        RunError: By its actions: one failed.
+        BusyError: By its actions: another run works on the same instance.
     """
 
     def __init__(
@@ -41,7 +43,8 @@ class MlopsManager:
         path = Path(project).expanduser().absolute() if project is not None else None
         check(path, instance, services, jupyter_port)
         self.instance = instance
-        self._stack = Stack(instance, path, tuple(services), jupyter_port)
+        self._project = path
+        self._services, self._jupyter_port = tuple(services), jupyter_port
         self._options = RunOptions(progress=progress)
 
     def start(self, *, delete_volumes: bool = False) -> RunResult:
@@ -49,10 +52,6 @@ class MlopsManager:
 
         Args:
             delete_volumes: Delete their data first. Nobody is asked.
-
-        Raises:
-            RunError: It failed.
-            BusyError: Another run works on the same instance.
         """
         return self._change("start", delete_volumes)
 
@@ -61,10 +60,6 @@ class MlopsManager:
 
         Args:
             delete_volumes: Delete their data, too. Nobody is asked.
-
-        Raises:
-            RunError: It failed.
-            BusyError: Another run works on the same instance.
         """
         return self._change("stop", delete_volumes)
 
@@ -73,10 +68,6 @@ class MlopsManager:
 
         Args:
             delete_volumes: Delete their data in between. Nobody is asked.
-
-        Raises:
-            RunError: It failed.
-            BusyError: Another run works on the same instance.
         """
         return self._change("restart", delete_volumes)
 
@@ -91,9 +82,9 @@ class MlopsManager:
             InputError: No project was given.
             RunError: It failed.
         """
-        if self._stack.project is None:
+        if self._project is None:
             raise InputError("There is no project to build an image of; give MlopsManager one.")
-        return perform(build_image(self._stack.project, self._options, always=always, cache=cache)).image
+        return perform(request.build_image(self._project, self._options, always=always, cache=cache)).image
 
     def status(self) -> list[dict[str, Any]]:
         """Return the services' states: name, state, health, url, uptime_s (seconds) and memory_bytes.
@@ -101,7 +92,8 @@ class MlopsManager:
         Raises:
             GaiaflowError: They can't be found out.
         """
-        return services.states(self.instance)
+        found = instances.find(self.instance)
+        return found.states() if found else []
 
     def credentials(self) -> dict[str, Any]:
         """Return user names, passwords and tokens for each service.
@@ -143,8 +135,18 @@ class MlopsManager:
         arguments = sys.argv[1:] if argv is None else argv
         sys.exit(run(["mlops", "--project", str(project), *arguments]))
 
-    def _change(self, action: Action, delete_volumes: bool) -> RunResult:
-        return perform(self._stack.change(action, self._options, delete_volumes=delete_volumes))
+    def _change(self, action: str, delete_volumes: bool) -> RunResult:
+        return perform(
+            request.mlops(
+                action,
+                self._options,
+                instance=self.instance,
+                project=self._project,
+                services=self._services,
+                jupyter_port=self._jupyter_port,
+                mlops_delete_volumes=delete_volumes,
+            )
+        )
 
 
 class MinikubeManager:
@@ -159,6 +161,8 @@ class MinikubeManager:
 
     Raises:
         InputError: A value isn't allowed.
+        RunError: By its actions: one failed.
+        BusyError: By its actions: another run works on the same instance.
     """
 
     def __init__(
@@ -175,7 +179,7 @@ class MinikubeManager:
         file = Path(kubeconfig).expanduser().absolute() if kubeconfig is not None else None
         if file is not None and not file.is_file():
             raise InputError(f"The kubeconfig '{file}' doesn't exist.")
-        self._cluster = Cluster(instance, path, file, context)
+        self._said: dict[str, Any] = {"instance": instance, "project": path, "kubeconfig": file, "context": context}
         self._options = RunOptions(progress=progress)
 
     def start(self, *, force_new: bool = False) -> RunResult:
@@ -183,44 +187,25 @@ class MinikubeManager:
 
         Args:
             force_new: Delete the profile first, with all that is in it. Nobody is asked.
-
-        Raises:
-            RunError: It failed.
-            BusyError: Another run works on the same instance.
         """
-        return perform(self._cluster.change("start", self._options, force_new=force_new))
+        return perform(self._request("start", force_new=force_new))
 
     def stop(self) -> RunResult:
-        """Stop the cluster; what is in it stays.
-
-        Raises:
-            RunError: It failed.
-        """
-        return self._change("stop")
+        """Stop the cluster; what is in it stays."""
+        return perform(self._request("stop"))
 
     def restart(self) -> RunResult:
-        """Stop the cluster and start it again.
-
-        Raises:
-            RunError: It failed.
-        """
-        return self._change("restart")
+        """Stop the cluster and start it again."""
+        return perform(self._request("restart"))
 
     def delete(self) -> RunResult:
-        """Delete the cluster with all that is in it. Nobody is asked.
-
-        Raises:
-            RunError: It failed.
-        """
-        return self._change("delete")
+        """Delete the cluster with all that is in it. Nobody is asked."""
+        return perform(self._request("delete"))
 
     def build_image(self) -> RunResult:
-        """Build the project's image, and push it to where the cluster pulls from.
-
-        Raises:
-            RunError: It failed.
-        """
-        return pushed.find_unchanged(self._cluster, self._options) or self._change("build-only")
+        """Build the project's image, and push it to where the cluster pulls from."""
+        wanted = self._request("build-only")
+        return pushed.find_unchanged(wanted) or perform(wanted)
 
     def create_secrets(self) -> RunResult:
         """Make the secrets that the project declares.
@@ -228,7 +213,15 @@ class MinikubeManager:
         Raises:
             RunError: It failed.
         """
-        return self._change("create-secrets")
+        return perform(self._request("create-secrets"))
+
+    def create_config(self) -> RunResult:
+        """Write the kubeconfig that Airflow uses.
+
+        Raises:
+            RunError: It failed.
+        """
+        return perform(self._request("create-config-only"))
 
     @classmethod
     def main(cls, argv: Sequence[str] | None = None, *, project: str | Path) -> NoReturn:
@@ -243,22 +236,59 @@ class MinikubeManager:
         arguments = sys.argv[1:] if argv is None else argv
         sys.exit(run(["cluster", "--project", str(project), *arguments]))
 
-    def _change(self, action: ClusterAction) -> RunResult:
-        return perform(self._cluster.change(action, self._options))
+    def _request(self, action: str, *, force_new: bool = False) -> Request:
+        return request.cluster(action, self._options, **self._said, force_new=force_new)
 
 
-def perform(request: Request) -> RunResult:
+def create_secrets(
+    secret_name: str,
+    secret_data: Mapping[str, str],
+    *,
+    instance: str = "default",
+    namespace: str | None = None,
+    kubeconfig: str | Path | None = None,
+    context: str | None = None,
+    progress: bool = False,
+) -> RunResult:
+    """Make a secret that tasks are given as environment variables, or replace it whole.
+
+    Args:
+        secret_name: The secret's name.
+        secret_data: Its values by key.
+        instance: Which instance of the stack it is for.
+        namespace: Its namespace; the one of the instance's pods when None.
+        kubeconfig: The kubeconfig of a cluster in place of this machine's.
+        context: The context in it.
+        progress: Show what runs now, on standard error.
+
+    Raises:
+        InputError: A value isn't text.
+        RunError: It failed; the message names the reason and no value.
+    """
+    check(None, instance, (), None)
+    for key, value in secret_data.items():
+        if not isinstance(value, str):
+            raise InputError(
+                f"The value of {key} is of type {type(value).__name__}.", "Values are text: put it in quotes."
+            )
+    file = Path(kubeconfig).expanduser().absolute() if kubeconfig is not None else None
+    said = {"instance": instance, "namespace": namespace, "kubeconfig": file, "context": context}
+    options = RunOptions(progress=progress)
+    return perform(request.secrets("create", options, secret_name, data=dict(secret_data), **said))
+
+
+def perform(wanted: Request) -> RunResult:
     """Run a playbook, and return how it ended if that was well.
 
     Args:
-        request: What to run.
+        wanted: What to run.
 
     Raises:
         RunError: It failed.
         InterruptedRunError: A signal ended it.
         BusyError: Another run works on the same instance.
     """
-    result = runner.run(request)
+    result = runner.run(wanted)
     if result.status == "interrupted":
         raise InterruptedRunError(result, result.signum)
     if result.status == "failed":

@@ -97,14 +97,22 @@ def arguments_of(role: str, entry_point: str = "main") -> dict[str, Any]:
     return options
 
 
-def command(name: str, *examples: str) -> Callable[[Command], click.Command]:
+def command(name: str, *examples: str, of: click.Group | None = None) -> Callable[[Command], click.Command]:
     """Return what makes a function a command.
 
     Args:
         name: The command's name.
         examples: Command lines for the help, without the program's name.
+        of: The group that it belongs to.
     """
-    return click.command(name=name, epilog=example_text(*examples), context_settings=HELP)
+
+    def decorate(function: Command) -> click.Command:
+        made = click.command(name=name, epilog=example_text(*examples), context_settings=HELP)(function)
+        if of is not None:
+            of.add_command(made)
+        return made
+
+    return decorate
 
 
 def example_text(*examples: str) -> str:
@@ -179,6 +187,7 @@ def bundle_option(function: Command) -> Command:
     """Add `--bundle`."""
     return click.option(
         "--bundle",
+        "bundle_file",
         type=click.Path(exists=True, dir_okay=False),
         envvar="GAIAFLOW_BUNDLE",
         metavar="FILE",

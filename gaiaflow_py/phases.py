@@ -199,19 +199,6 @@ class Phases:
         if self.current:
             self.current.left = True
 
-    def begin(self, title: str, at: float | None = None) -> None:
-        """Enter a phase, and end the one before.
-
-        Args:
-            title: Its title.
-            at: When it began, if that was earlier.
-        """
-        at = self.clock() if at is None else at
-        if self.current and self.current.title == title:
-            return
-        self.end("done", at)
-        self.all.append(Phase(title, at))
-
     def end(self, state: State, at: float | None = None) -> None:
         """End the phase that runs.
 
@@ -225,9 +212,12 @@ class Phases:
             phase.state = "deferred" if state == "done" and phase.left else state
 
     def _enter(self) -> None:
+        """Enter the phase of the task that runs, and end the one before, unless it is the same."""
         if self._next:
-            self.begin(*self._next)
-            self._next = None
+            (title, at), self._next = self._next, None
+            if self.current is None or self.current.title != title:
+                self.end("done", at)
+                self.all.append(Phase(title, at))
 
 
 def title_of(data: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gaiaflow_py.phases import SERVICES, Phase, Phases, State, Step, Steps
 
@@ -46,8 +46,8 @@ STYLES: dict[State, str] = {
 }
 
 
-class Progress(Protocol):
-    """Shows how a run goes on."""
+class Silent:
+    """Shows nothing."""
 
     def show(self) -> None:
         """Show the state; called at every event and a few times a second."""
@@ -56,18 +56,8 @@ class Progress(Protocol):
         """Show how the last phase ended, and nothing any more."""
 
 
-class Silent:
-    """Shows nothing."""
-
-    def show(self) -> None:
-        """Do nothing."""
-
-    def stop(self) -> None:
-        """Do nothing."""
-
-
-class Plain:
-    """Prints a line for each phase that has ended, and one every 15 seconds in a long one.
+class _Display(Silent):
+    """What displays have in common.
 
     Args:
         phases: The run's phases.
@@ -77,19 +67,32 @@ class Plain:
     def __init__(self, phases: Phases, steps: Steps) -> None:
         self._phases, self._steps = phases, steps
         self._ended = 0
+
+    def _news(self) -> list[Phase]:
+        """Return the phases that have ended since the last time."""
+        self._phases.tick()
+        ended = [phase for phase in self._phases.all[self._ended :] if phase.ended is not None]
+        self._ended += len(ended)
+        return ended
+
+    def _step(self, phase: Phase) -> Step | None:
+        return self._steps.latest(phase.begun, phase.title)
+
+
+class Plain(_Display):
+    """Prints a line for each phase that has ended, and one every 15 seconds in a long one."""
+
+    def __init__(self, phases: Phases, steps: Steps) -> None:
+        super().__init__(phases, steps)
         self._said = phases.clock()
 
     def show(self) -> None:
         """Print what is new."""
-        self._phases.tick()
-        for phase in self._phases.all[self._ended :]:
-            if phase.ended is None:
-                break
+        for phase in self._news():
             self._print(f"{_mark(phase)} {phase.title} ({duration(phase.seconds(0))})")
-            self._ended += 1
         now, current = self._phases.clock(), self._phases.current
         if current and now - max(self._said, current.begun) >= ALIVE_S:
-            self._print(f"{_mark(current)} {described(current, self._steps.latest(current.begun, current.title), now)}")
+            self._print(f"{_mark(current)} {described(current, self._step(current), now)}")
 
     def stop(self) -> None:
         """Print how the last phase ended."""
@@ -100,7 +103,7 @@ class Plain:
         print(text.encode(_encoding(), "replace").decode(_encoding()), file=sys.stderr, flush=True)
 
 
-class Terminal:
+class Terminal(_Display):
     """Prints a line for each phase that has ended, and draws the running one anew below them.
 
     Args:
@@ -111,20 +114,16 @@ class Terminal:
     """
 
     def __init__(self, phases: Phases, steps: Steps, console: Console, *, keep: bool) -> None:
-        self._phases, self._steps, self._console, self._keep = phases, steps, console, keep
-        self._ended = 0
+        super().__init__(phases, steps)
+        self._console, self._keep = console, keep
         self._live: Live | None = None
 
     def show(self) -> None:
         """Draw the state anew."""
-        self._phases.tick()
         live = self._started()
-        for phase in self._phases.all[self._ended :]:
-            if phase.ended is None:
-                break
-            self._ended += 1
+        for phase in self._news():
             if self._keep:
-                live.console.print(_line(phase, None, phase.ended, self._console))
+                live.console.print(_line(phase, None, 0, self._console))
         live.update(self._running(), refresh=True)
 
     def stop(self) -> None:
@@ -147,9 +146,7 @@ class Terminal:
 
     def _running(self) -> Text | str:
         current = self._phases.current
-        if current is None:
-            return ""
-        return _line(current, self._steps.latest(current.begun, current.title), self._phases.clock(), self._console)
+        return _line(current, self._step(current), self._phases.clock(), self._console) if current else ""
 
 
 def described(phase: Phase, step: Step | None, now: float, *, bar: bool = False) -> str:
@@ -233,7 +230,7 @@ def _is_unicode() -> bool:
     return _encoding().lower().replace("-", "") == "utf8"
 
 
-def for_run(phases: Phases, steps: Path, *, wanted: bool, json: bool, keep: bool = True) -> Progress:
+def for_run(phases: Phases, steps: Path, *, wanted: bool, json: bool, keep: bool = True) -> Silent:
     """Return the display that fits.
 
     Args:

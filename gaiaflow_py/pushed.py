@@ -10,44 +10,32 @@ from gaiaflow_py.errors import GaiaflowError
 from gaiaflow_py.events import Counts, RunResult
 from gaiaflow_py.instance import find
 from gaiaflow_py.paths import content_root
-from gaiaflow_py.request import Cluster, RunOptions
+from gaiaflow_py.request import Request
 
 KNOWN = frozenset({"cluster_profile", "cluster_registry_port", "cluster_cpus", "cluster_memory_mb"})
 """The variables that are understood here, or say nothing of an image."""
 
 DEFAULTS = ("roles/cluster/defaults/main.yml", "inventory/group_vars/all/versions.yml")
 
-ANSWER_S = 5.0
-MANIFESTS = ", ".join(
-    f"application/vnd.{kind}"
-    for kind in (
-        "oci.image.index.v1+json",
-        "oci.image.manifest.v1+json",
-        "docker.distribution.manifest.list.v2+json",
-        "docker.distribution.manifest.v2+json",
-    )
-)
 
-
-def find_unchanged(cluster: Cluster, options: RunOptions) -> RunResult | None:
+def find_unchanged(request: Request) -> RunResult | None:
     """Return how `cluster --build-only` ends where there is nothing to do; None where Ansible has to look.
 
     Whatever is unusual, or wrong, is Ansible's to find: it explains more.
 
     Args:
-        cluster: The cluster, and the project whose image is meant.
-        options: How it would be run.
+        request: The run of the playbook that may not be needed.
     """
-    says_more = options.inventory or options.limit or options.var_files or options.check
-    if says_more or options.verbosity or options.become_password or cluster.kubeconfig:
+    options, said = request.options, request.variables
+    if options.is_for_ansible or options.check or "cluster_kubeconfig" in said:
         return None
     if not KNOWN.issuperset(options.extra_vars):
         return None
     try:
-        found = find(cluster.instance or "default")
+        found = find(said.get("cluster_instance", "default"))
     except GaiaflowError:
         return None
-    project = cluster.project or (found.project if found else None)
+    project = said.get("cluster_project") or (found.project if found else None)
     if found is None or not project:
         return None
     image = _pushed_image(Path(project), found.directory / "config" / "cluster", {**_defaults(), **options.extra_vars})
@@ -70,6 +58,7 @@ def _pushed_image(project: Path, connection: Path, settings: dict[str, Any]) -> 
     from ansible_collections.gaiaflow.setup.plugins.module_utils.errors import SetupError
     from ansible_collections.gaiaflow.setup.plugins.module_utils.image import examine
     from ansible_collections.gaiaflow.setup.plugins.module_utils.kubernetes import read_connection
+    from ansible_collections.gaiaflow.setup.plugins.module_utils.registry import Registry
 
     kept = read_whole(connection / "cluster.json")
     if (kept.get("kind"), kept.get("profile")) != ("minikube", settings["cluster_profile"]):
@@ -81,23 +70,13 @@ def _pushed_image(project: Path, connection: Path, settings: dict[str, Any]) -> 
         name: str = state["project_image"]
         called = kept["images"][name]
         is_kept = kept["image_ids"][name] == state["image_id"] and called in state["pushed_names"]
-        if state["build"] or not is_kept or not _has(f"127.0.0.1:{settings['cluster_registry_port']}", called):
+        registry, _, path = called.partition("/")
+        if state["build"] or not is_kept or registry != f"127.0.0.1:{settings['cluster_registry_port']}":
+            return ""
+        repository, _, digest = path.partition("@")
+        if not Registry(registry, repository).find(digest):
             return ""
         read_connection(connection).get(f"/api/v1/namespaces/{kept['namespace']}/pods?limit=1")
     except (SetupError, http.client.HTTPException, OSError, ValueError, KeyError):
         return ""
     return name
-
-
-def _has(registry: str, called: str) -> bool:
-    """Whether a registry has an image, by the name that the cluster pulls."""
-    server, _, path = called.partition("/")
-    if server != registry:
-        return False
-    connection = http.client.HTTPConnection(registry, timeout=ANSWER_S)
-    try:
-        name, _, digest = path.partition("@")
-        connection.request("HEAD", f"/v2/{name}/manifests/{digest}", headers={"Accept": MANIFESTS})
-        return connection.getresponse().status == http.client.OK
-    finally:
-        connection.close()

@@ -26,32 +26,25 @@ def document(content: Mapping[str, Any]) -> None:
     print(json.dumps(content, indent=2, ensure_ascii=False))
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on standard output.
+def table(columns: Mapping[str, str], entries: Sequence[Mapping[str, Any]], *, empty: str = "") -> None:
+    """Print a table on standard output; where entries are of several hosts, these are the first column.
 
     Args:
-        columns: The columns' names.
-        rows: The cells.
+        columns: What the columns are called, by the key of their cells.
+        entries: The rows.
+        empty: What stands where there is no value.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(
-        *(column[:1].upper() + column[1:] for column in columns), box=None, pad_edge=False, header_style="bold"
-    )
-    for row in rows:
-        grid.add_row(*(Text(as_called(cell), overflow="fold") for cell in row))
+    if any("host" in entry for entry in entries):
+        columns = {"host": "host", **columns}
+    names = (name[:1].upper() + name[1:] for name in columns.values())
+    grid = Table(*names, box=None, pad_edge=False, header_style="bold")
+    for entry in entries:
+        grid.add_row(*(Text(as_called(str(entry.get(key) or empty)), overflow="fold") for key in columns))
     Console(width=None if sys.stdout.isatty() else WIDE, highlight=False).print(grid)
-
-
-def one_line(text: str) -> str:
-    """Return a text as one line, without a doubled full stop.
-
-    Args:
-        text: The text.
-    """
-    return " ".join(text.split()).replace("..", ".")
 
 
 def message(text: str, hint: str = "") -> None:
@@ -90,11 +83,7 @@ def run(request: Request, result: RunResult) -> None:
         document(run_document(result))
         return
     if result.endpoints:
-        columns = {"service": "service", "URL": "url", "sign in as": "user"}
-        if len(result.hosts) > 1:
-            columns = {"host": "host", **columns}
-        rows = [[str(endpoint.get(key) or "") for key in columns.values()] for endpoint in result.endpoints]
-        table(tuple(columns), rows)
+        table({"service": "service", "url": "URL", "user": "sign in as"}, result.endpoints)
         _print_passwords(request, result)
     if len(result.hosts) > 1:
         hosts(result)
@@ -132,10 +121,11 @@ def hosts(result: RunResult) -> None:
     failed = {failure.host: failure.message.splitlines()[0] for failure in reversed(result.failures)}
     deferred = {host: ", ".join(one.component for one in result.deferred if one.host == host) for host in result.hosts}
     rows = [
-        [host, *map(str, vars(counts).values()), failed.get(host) or (deferred[host] and f"without {deferred[host]}")]
+        {"host": host, "why": failed.get(host) or (deferred[host] and f"without {deferred[host]}")}
+        | {name: str(count) for name, count in vars(counts).items()}
         for host, counts in sorted(result.hosts.items())
     ]
-    table(("host", "ok", "changed", "deferred", "failed", ""), rows)
+    table({"ok": "ok", "changed": "changed", "deferred": "deferred", "failed": "failed", "why": ""}, rows)
 
 
 def outcome(request: Request, result: RunResult) -> None:
@@ -152,7 +142,8 @@ def outcome(request: Request, result: RunResult) -> None:
     for deferred in result.deferred:
         where = f" on {deferred.host}" if len(result.hosts) > 1 else ""
         reason = deferred.reason.rstrip(". ")
-        message(one_line(f"Left for later{where}: {deferred.component}: {reason}. To finish: {deferred.finish}"))
+        text = f"Left for later{where}: {deferred.component}: {reason}. To finish: {deferred.finish}"
+        message(" ".join(text.split()))
     if result.status == "interrupted":
         _print_interruption(request, result)
     if result.log:
@@ -221,18 +212,11 @@ def services(states: Sequence[Mapping[str, Any]]) -> None:
         states: What is known of each.
     """
     rows = [
-        [
-            *([str(service["host"])] if "host" in service else []),
-            *(str(service.get(key) or "-") for key in ("name", "state", "health", "url")),
-            duration(service.get("uptime_s")),
-            memory(service.get("memory_bytes")),
-        ]
-        for service in states
+        {**one, "uptime": duration(one.get("uptime_s")), "memory": memory(one.get("memory_bytes"))} for one in states
     ]
-    columns = ["service", "state", "health", "URL", "uptime", "memory"]
-    if any("host" in service for service in states):
-        columns.insert(0, "host")
-    table(columns, rows)
+    columns = {"name": "service", "state": "state", "health": "health"}
+    columns |= {"url": "URL", "uptime": "uptime", "memory": "memory"}
+    table(columns, rows, empty="-")
 
 
 def secrets(request: Request, result: RunResult) -> None:
@@ -246,19 +230,15 @@ def secrets(request: Request, result: RunResult) -> None:
         document({"secrets": result.secrets} | run_document(result))
         return
     rows = [
-        [*([str(secret["host"])] if "host" in secret else []), str(secret["name"]), *_key_cells(key)]
+        {**secret, **key, "bytes": str(key["bytes"]), "end": "ends with a newline" if key["ends_with_newline"] else ""}
         for secret in result.secrets
         for key in secret["keys"] or [{"key": "-", "bytes": 0, "ends_with_newline": False}]
     ]
     if rows:
-        table([*(["host"] if "host" in result.secrets[0] else []), "secret", "key", "bytes", ""], rows)
+        table({"name": "secret", "key": "key", "bytes": "bytes", "end": ""}, rows)
     elif result.status == "ok":
         print(as_called("There are none yet: gaiaflow-setup secrets create makes one."))
     outcome(request, result)
-
-
-def _key_cells(key: Mapping[str, Any]) -> list[str]:
-    return [str(key["key"]), str(key["bytes"]), "ends with a newline" if key["ends_with_newline"] else ""]
 
 
 def duration(seconds: float | None) -> str:
@@ -298,8 +278,7 @@ def _print_passwords(request: Request, result: RunResult) -> None:
 
 
 def _print_failure(failure: Failure) -> None:
-    where = f"{failure.task} on {failure.host}: " if failure.host else ""
-    message(f"Failed: {where}{failure.message}")
+    message(f"Failed: {failure}")
     if failure.details:
         message("\n".join(f"  | {line}" for line in failure.details.splitlines()))
     if failure.hint:

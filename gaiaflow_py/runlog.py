@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,34 +18,10 @@ from gaiaflow_py.request import Request
 KEPT = 50
 """How many log files are kept."""
 
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
-
-class RunLog:
-    """An open log file that only its owner can read.
-
-    Args:
-        path: The file.
-        file: The same, opened for writing.
-    """
-
-    def __init__(self, path: Path, file: TextIO) -> None:
-        self.path = path
-        self._file = file
-
-    def write(self, text: str) -> None:
-        """Write some lines, without colours.
-
-        Args:
-            text: The lines; the last one's end is added.
-        """
-        self._file.write(COLOUR.sub("", text) + "\n")
-        self._file.flush()
-
 
 @contextmanager
-def opened(request: Request) -> Iterator[RunLog]:
-    """Open a new log file for a run.
+def opened(request: Request) -> Iterator[TextIO]:
+    """Open a new log file for a run, that only its owner can read.
 
     Args:
         request: The run. Of its values only the playbook and the command are written: others may be secret.
@@ -59,11 +34,9 @@ def opened(request: Request) -> Iterator[RunLog]:
         path = _reserve(request, began)
     except OSError as error:
         raise InstallationError(f"Can't write a log file: {error}", "GAIAFLOW_HOME says where they go.") from error
-    with path.open("a", encoding="utf-8") as file:
-        log = RunLog(path, file)
-        log.write(
-            f"# gaiaflow-setup {request.command} (playbooks/{request.playbook}.yml), {began:%Y-%m-%d %H:%M:%S} UTC"
-        )
+    with path.open("a", encoding="utf-8", buffering=1) as log:  # whole lines are there at once
+        when = f"{began:%Y-%m-%d %H:%M:%S} UTC"
+        log.write(f"# gaiaflow-setup {request.command} (playbooks/{request.playbook}.yml), {when}\n")
         yield log
 
 

@@ -6,6 +6,7 @@ import fcntl
 import json
 import locale
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from gaiaflow_py import environment, extravars, progress, runlog
 from gaiaflow_py.errors import InputError, InstallationError
@@ -38,6 +39,7 @@ PATIENCE_S = 20.0
 GENTLE_S = 5.0
 """How long it may take until it is asked once more, less gently."""
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 PREFIX = "gaiaflow-run-"
 STALE_S = 60.0
 """How old a private directory without an owner must be to be removed."""
@@ -62,7 +64,7 @@ def run(request: Request) -> RunResult:
     _check(request)
     with held(request.held, request.command, _say, remove=request.leaves_nothing), runlog.opened(request) as log:
         result = _Run(request, log).execute()
-    result.log = log.path
+    result.log = Path(log.name)
     if request.strict:
         result.refuse_deferred()
     if request.leaves_nothing:
@@ -109,11 +111,11 @@ class _Run:
         log: Where its output goes.
     """
 
-    def __init__(self, request: Request, log: runlog.RunLog) -> None:
+    def __init__(self, request: Request, log: TextIO) -> None:
         self._request = request
         self._log = log
         self._collector = Collector()
-        self._progress: progress.Progress = progress.Silent()
+        self._progress = progress.Silent()
         self._signum = 0
         self._deadline = 0.0
         self._asked_again = False
@@ -149,7 +151,8 @@ class _Run:
         _write(self._private / "env" / "extravars", extravars.document(self._request))
         if self._request.options.become_password is not None:
             _write(self._private / "env" / "become", self._request.options.become_password)
-        _write(self._private / "user_environment", environment.hand_over(given))
+        # For the services, that see what the user's shell has: what isn't UTF-8 is there as os.fsencode takes it back.
+        _write(self._private / "user_environment", json.dumps(given))
         _write(self._private / "args", shlex.join(self._command()))
         variables = self._environment(given)
         try:
@@ -166,7 +169,7 @@ class _Run:
             runner = Runner(config, event_handler=self._on_event, cancel_callback=self._on_poll)
             runner.run()
         except (AnsibleRunnerException, OSError) as error:
-            raise InstallationError(f"ansible-runner failed: {error}", f"Log: {self._log.path}") from error
+            raise InstallationError(f"ansible-runner failed: {error}", f"Log: {self._log.name}") from error
         return KILLED if runner.rc is None else int(runner.rc)
 
     def _command(self) -> list[str]:
@@ -206,7 +209,7 @@ class _Run:
         self._collector.handle(event)
         text = event.get("stdout")
         if text:
-            self._log.write(text)
+            self._log.write(COLOUR.sub("", text) + "\n")
             if self._request.options.verbosity:
                 print(text, file=self._output, flush=True)
         self._progress.show()
@@ -229,6 +232,7 @@ class _Run:
                 return True
             self._collector.phases.interrupt()
             self._progress.stop()
+            self._progress = progress.Silent()
             _say("Ending the run (once more to kill it)...")
             self._processes.interrupt()
         return self._is_out_of_patience(self._processes)

@@ -38,7 +38,8 @@ def report(error: Exception, argv: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    shows_all = bool(os.environ.get("GAIAFLOW_DEBUG")) or "--verbose" in argv or _is_verbose(argv)
+    is_verbose = "--verbose" in argv or ("-v" in argv and "mlops" not in argv)  # `mlops -v` is something else
+    shows_all = os.environ.get("GAIAFLOW_DEBUG") or is_verbose
     problem = error if isinstance(error, GaiaflowError) else _explain(error)
     if shows_all and problem is not error:
         traceback.print_exception(error)
@@ -49,11 +50,6 @@ def report(error: Exception, argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         reports.error(problem, as_json=False)
     return problem.exit_code
-
-
-def _is_verbose(argv: Sequence[str]) -> bool:
-    """Whether -v was given; `mlops -v` is something else."""
-    return "-v" in argv and "mlops" not in argv
 
 
 def _explain(error: Exception) -> GaiaflowError:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 if TYPE_CHECKING:
     from gaiaflow_py.events import RunResult
-    from gaiaflow_py.request import Request
+    from gaiaflow_py.request import Request, RunOptions
 
 PLAN = "gaiaflow_py.plan"
 """The key in Click's context under which `plan` says that nothing is to be changed."""
@@ -20,6 +21,46 @@ PLAN = "gaiaflow_py.plan"
 def is_plan() -> bool:
     """Return whether the command runs under `plan`."""
     return bool(click.get_current_context().meta.get(PLAN))
+
+
+def typed() -> str:
+    """Return the running command as it can be typed again, without what -e says, which may be secret."""
+    context = click.get_current_context()
+    words = []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        is_given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if not is_given or name == "extra_vars":
+            continue
+        value = context.params[name]
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(parameter, click.Option):
+                names = parameter.opts if one else parameter.secondary_opts
+                words.append(max(names, key=len))
+            if not isinstance(parameter, click.Option) or not (parameter.is_flag or parameter.count):
+                words.append(shlex.quote(str(one)))
+    names = []
+    while context.parent is not None:
+        names.insert(0, str(context.info_name))
+        context = context.parent
+    return " ".join([*names, *words])
+
+
+def play(playbook: str, options: RunOptions, variables: dict[str, Any], **how: Any) -> int:
+    """Run the playbook of the running command, or plan it, and print how it ended.
+
+    Args:
+        playbook: The playbook.
+        options: How to run it.
+        variables: What it is told; None, or what is empty, where nothing was said.
+        how: What else the request says.
+
+    Returns:
+        The exit code.
+    """
+    from gaiaflow_py.request import Request, given
+
+    return run(Request(playbook, playbook, given(**variables), options, **how))
 
 
 def run(request: Request) -> int:
@@ -33,10 +74,9 @@ def run(request: Request) -> int:
     """
     from gaiaflow_py import report, runner
 
+    request = replace(request, command=typed())
     if is_plan():
-        request = replace(
-            request, command=f"plan {request.command}", options=replace(request.options, check=True, diff=True)
-        )
+        request = replace(request, options=replace(request.options, check=True, diff=True))
     result = runner.run(request)
     (report.plan if is_plan() else report.run)(request, result)
     return result.exit_code

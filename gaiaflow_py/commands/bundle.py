@@ -26,7 +26,10 @@ def _choices(variable: str) -> click.Choice[str]:
 
 
 @opts.command(
-    "create", "bundle create gaiaflow.tar --project ~/my-project", "bundle create arm.tar --platform linux/arm64"
+    "create",
+    "bundle create gaiaflow.tar --project ~/my-project",
+    "bundle create arm.tar --platform linux/arm64",
+    of=command,
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--platform", type=_choices("bundle_platform"), help="What it is for.  [default: this machine's]")
@@ -106,7 +109,7 @@ def _read(file: Path) -> dict[str, Any]:
     return {"digest": bundle.digest, **bundle.manifest}
 
 
-@opts.command("show", "bundle show gaiaflow.tar", "bundle show gaiaflow.tar --json")
+@opts.command("show", "bundle show gaiaflow.tar", "bundle show gaiaflow.tar --json", of=command)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @opts.json_option
 def show(*, file: Path, as_json: bool) -> None:
@@ -117,10 +120,10 @@ def show(*, file: Path, as_json: bool) -> None:
     if as_json:
         report.document(manifest)
         return
-    rows = [[name, f"{one['size'] / 1e6:.1f}"] for name, one in manifest["files"].items()]
-    report.table(("file", "MB"), rows)
+    rows = [{"name": name, "size": f"{one['size'] / 1e6:.1f}"} for name, one in manifest["files"].items()]
+    report.table({"name": "file", "size": "MB"}, rows)
     print("\nPackages of the distribution that the roles install:")
-    report.table(("variable", "packages"), list(_package_rows(manifest["packages"])))
+    report.table({"variable": "variable", "packages": "packages"}, _package_rows(manifest["packages"]))
     print(f"\n{_summary(manifest)}; digest {manifest['digest']}.")
     _warn(manifest)
 
@@ -141,13 +144,9 @@ def _warn(manifest: dict[str, Any]) -> None:
         report.message(f"Missing: {one['component']}: {one['reason']}")
 
 
-def _package_rows(packages: dict[str, Any]) -> list[list[str]]:
-    rows = []
-    for name, value in packages.items():
-        kinds = value.items() if isinstance(value, dict) else [("", value)]
-        rows += [[f"{name} {kind}".strip(), " ".join(map(str, names))] for kind, names in kinds]
-    return rows
-
-
-command.add_command(create)
-command.add_command(show)
+def _package_rows(packages: dict[str, Any]) -> list[dict[str, str]]:
+    return [
+        {"variable": f"{name} {kind}".strip(), "packages": " ".join(map(str, names))}
+        for name, value in packages.items()
+        for kind, names in (value.items() if isinstance(value, dict) else [("", value)])
+    ]

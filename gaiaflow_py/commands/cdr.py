@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,48 +27,52 @@ def command() -> None:
     """
 
 
-@opts.command("init", "cdr init airflow-dags", "cdr init airflow-dags --airflow 3.2.1 --platform github")
+@opts.command("init", "cdr init airflow-dags", "cdr init airflow-dags --airflow 3.2.1 --platform github", of=command)
 @_directory
-@click.option("--airflow", metavar="VERSION", help="The company's Airflow.  [default: that of the stack]")
-@click.option("--platform", type=click.Choice(["github", "gitlab", "none"]), default="none", help="Whose workflow.")
-@click.option("--branch", metavar="NAME", default="main", show_default=True, help="What Airflow follows.")
+@click.option(
+    "--airflow",
+    "dag_repository_airflow",
+    metavar="VERSION",
+    help="The company's Airflow.  [default: that of the stack]",
+)
+@click.option(
+    "--platform",
+    "dag_repository_platform",
+    type=click.Choice(["github", "gitlab", "none"]),
+    default="none",
+    help="Whose workflow.",
+)
+@click.option(
+    "--branch", "dag_repository_branch", metavar="NAME", default="main", show_default=True, help="What Airflow follows."
+)
 @opts.run_options(dry_run=True)
-def init(*, options: RunOptions, directory: Path, airflow: str | None, platform: str, branch: str) -> int:
+def init(**said: Any) -> int:
     """Make one, with its first commit; what is there already stays as it is."""
-    return _run_in(directory, "init", options, airflow=airflow, platform=platform, branch=branch)
+    return _run_in("init", **said)
 
 
-@opts.command("check", "cdr check", "cdr check --since origin/main", "cdr check airflow-dags --all")
+@opts.command("check", "cdr check", "cdr check --since origin/main", "cdr check airflow-dags --all", of=command)
 @_directory
-@click.option("--since", metavar="REF", help="Parse the DAGs of what changed since this commit.")
-@click.option("--all", "everything", is_flag=True, help="Parse all DAGs.")
+@click.option(
+    "--since", "dag_repository_since", metavar="REF", help="Parse the DAGs of what changed since this commit."
+)
+@click.option("--all", "dag_repository_everything", is_flag=True, help="Parse all DAGs.")
 @opts.run_options(dry_run=True)
-def check(*, options: RunOptions, directory: Path, since: str | None, everything: bool) -> int:
+def check(**said: Any) -> int:
     """Look for collisions, wrong records and DAGs that the company's Airflow can't import."""
-    return _run_in(directory, "check", options, since=since, everything=everything)
+    return _run_in("check", **said)
 
 
-@opts.command("remove", "cdr remove my-project", "cdr remove my-project airflow-dags --dry-run")
-@click.argument("project")
+@opts.command("remove", "cdr remove my-project", "cdr remove my-project airflow-dags --dry-run", of=command)
+@click.argument("dag_repository_project", metavar="PROJECT")
 @_directory
 @opts.run_options(dry_run=True)
-def remove(*, options: RunOptions, project: str, directory: Path) -> int:
+def remove(**said: Any) -> int:
     """Remove a project in one commit; its log stays."""
-    return _run_in(directory, "remove", options, project=project)
+    return _run_in("remove", **said)
 
 
-for _one in (init, check, remove):
-    command.add_command(_one)
-
-
-def _run_in(directory: Path, action: str, options: RunOptions, **said: object) -> int:
-    from gaiaflow_py.request import Request, given, typed
-
+def _run_in(action: str, *, options: RunOptions, directory: Path, **said: Any) -> int:
     checkout = opts.absolute(str(directory))
-    variables = given(
-        dag_repository_directory=checkout,
-        dag_repository_state=STATES[action],
-        **{f"dag_repository_{name}": value for name, value in said.items()},
-    )
-    command = typed(f"cdr {action}", said.get("project"), checkout)
-    return _run.run(Request("cdr", command, variables, options))
+    said |= {"dag_repository_directory": checkout, "dag_repository_state": STATES[action]}
+    return _run.play("cdr", options, said)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +11,7 @@ from gaiaflow_py import options as opts
 from gaiaflow_py.commands import _run
 
 if TYPE_CHECKING:
-    from gaiaflow_py.request import ClusterAction, RunOptions
+    from gaiaflow_py.request import RunOptions
 
 
 ACTIONS = {
@@ -25,7 +25,7 @@ ACTIONS = {
 }
 
 
-def _check(action: ClusterAction, kubeconfig: str | None, context: str | None, *, force_new: bool) -> None:
+def _check(action: str, kubeconfig: str | None, context: str | None, *, force_new: bool) -> None:
     if force_new and action not in ("start", "restart"):
         raise click.UsageError("--force-new says how a cluster is started: it goes with --start and --restart only.")
     opts.refuse_half_a_cluster(kubeconfig, context)
@@ -68,20 +68,22 @@ def command(
     and the project's image. Tasks of a DAG run there as pods when GAIAFLOW_ENV is prod_local. `status` shows it with
     the services.
     """
-    from gaiaflow_py.request import Cluster
+    from gaiaflow_py.request import cluster
 
-    action = cast("ClusterAction", opts.the_one(actions, tuple(ACTIONS)))
+    action = opts.the_one(actions, tuple(ACTIONS))
     _check(action, kubeconfig, context, force_new=force_new)
     path = _run.project_path(project, local=options.inventory is None, state="exists")
     if (action == "delete" or force_new) and not options.check:
         loss = "This deletes the Minikube profile with its pods, and every secret that was made in it."
         _run.confirm(loss, yes=yes, as_json=options.json)
-    cluster = Cluster(instance, path, opts.absolute(kubeconfig) if kubeconfig else None, context)
-    request = cluster.change(action, options, force_new=force_new)
-    if action == "build-only" and not _run.is_plan():
+    file = opts.absolute(kubeconfig) if kubeconfig else None
+    request = cluster(
+        action, options, instance=instance, project=path, kubeconfig=file, context=context, force_new=force_new
+    )
+    if action == "build-only":
         from gaiaflow_py import pushed, report
 
-        if (result := pushed.find_unchanged(cluster, options)) is not None:
+        if (result := pushed.find_unchanged(request)) is not None:
             report.run(request, result)
             return 0
     return _run.run(request)

@@ -17,5 +17,9 @@ def command(instance: str | None, as_json: bool) -> None:
     if as_json:
         report.document(found)
         return
-    rows = [[service, name, str(value)] for service, values in found.items() for name, value in values.items()]
-    report.table(["service", "what", "value"], rows)
+    rows = [
+        {"service": service, "what": name, "value": value}
+        for service, values in found.items()
+        for name, value in values.items()
+    ]
+    report.table({"service": "service", "what": "what", "value": "value"}, rows)

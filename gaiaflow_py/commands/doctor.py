@@ -30,7 +30,7 @@ def command(*, options: RunOptions, fix: bool) -> int:
     request = Request("doctor", "doctor --fix" if fix else "doctor", variables, options)
     result = runner.run(request)
     if options.json:
-        findings.document(result)
+        report.document({"status": result.status, "findings": result.findings} | report.run_document(result))
     else:
         findings.show(result)
         if result.status != "ok":

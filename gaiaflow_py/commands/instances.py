@@ -13,12 +13,12 @@ def command(as_json: bool) -> None:
     from gaiaflow_py.called import as_called
     from gaiaflow_py.instance import load, names
 
-    found = [load(name) for name in names()]
+    fields = ("name", "project", "runtime", "ports", "urls")
+    found = [{field: getattr(load(name), field) for field in fields} for name in names()]
     if as_json:
-        fields = ("name", "project", "runtime", "ports", "urls")
-        report.document({"instances": [{field: getattr(one, field) for field in fields} for one in found]})
+        report.document({"instances": found})
     elif not found:
         print(as_called("There are none yet: gaiaflow-setup mlops --start makes one."))
     else:
-        rows = [[one.name, one.runtime, one.project or "-", " ".join(one.urls.values())] for one in found]
-        report.table(["instance", "runtime", "project", "URLs"], rows)
+        rows = [{**one, "project": one["project"] or "-", "urls": " ".join(one["urls"].values())} for one in found]
+        report.table({"name": "instance", "runtime": "runtime", "project": "project", "urls": "URLs"}, rows)

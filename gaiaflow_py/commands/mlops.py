@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +13,7 @@ from gaiaflow_py import options as opts
 from gaiaflow_py.commands import _run
 
 if TYPE_CHECKING:
-    from gaiaflow_py.request import Action, RunOptions
+    from gaiaflow_py.request import RunOptions
 
 
 ACTIONS = {
@@ -99,10 +99,10 @@ def command(
     A start returns when every service answers its health check, or fails naming the one that didn't. -v means
     --delete-volume here: Ansible's own output is --verbose.
     """
-    from gaiaflow_py.request import Stack, given
+    from gaiaflow_py.request import mlops
 
     wanted = [*actions, *(["export-compose"] if export_compose else [])] or ["start"] * _run.is_plan()
-    action = cast("Action", opts.the_one(wanted, (*ACTIONS, "export-compose")))
+    action = opts.the_one(wanted, (*ACTIONS, "export-compose"))
     if action == "export-compose":
         runtime = runtime or "docker"
     _check_build(runtime, cache, docker_build)
@@ -112,16 +112,22 @@ def command(
         _run.confirm(losses, yes=yes, as_json=options.json)
     if action in ("start", "restart") and carry_data is None and not _run.is_plan():
         carry_data = _carries(instance or "default", runtime, options)
-    stack = Stack(instance, path, services, jupyter_port, runtime)
-    request = stack.change(action, options, delete_volumes=delete_volume)
-    variables = given(
+    request = mlops(
+        action,
+        options,
+        instance=instance,
+        project=path,
+        services=services,
+        jupyter_port=jupyter_port,
+        runtime=runtime,
+        mlops_delete_volumes=delete_volume,
         mlops_build="always" if docker_build else None,
         mlops_build_cache=cache,
         mlops_export_file=opts.absolute(export_compose) if export_compose else None,
     )
     if carry_data is not None:
-        variables["mlops_carry_data"] = carry_data
-    return _run.run(replace(request, variables={**request.variables, **variables}))
+        request = replace(request, variables={**request.variables, "mlops_carry_data": carry_data})
+    return _run.run(request)
 
 
 def _carries(instance: str, runtime: str | None, options: RunOptions) -> bool | None:

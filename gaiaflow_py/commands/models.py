@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,44 +21,61 @@ def command() -> None:
     """
 
 
-@opts.command("serve", "models serve wine", "models serve wine@champion", "models serve wine/3 --port 5010")
-@click.argument("model")
-@click.option("--port", type=click.IntRange(1, 65535), help="Its port.  [default: as before, or a free one from 5001]")
+@opts.command("serve", "models serve wine", "models serve wine@champion", "models serve wine/3 --port 5010", of=command)
+@click.argument("models_name", metavar="MODEL")
+@click.option(
+    "--port",
+    "models_port",
+    type=click.IntRange(1, 65535),
+    help="Its port.  [default: as before, or a free one from 5101]",
+)
 @opts.instance_option
 @opts.run_options()
-def serve(*, options: RunOptions, model: str, port: int | None, instance: str | None) -> int:
+def serve(**said: Any) -> int:
     """Serve a model on this machine, until it is stopped.
 
     MLflow's own server answers on loopback, comes back when it is killed, and is a service of the instance: `status`,
     `logs`, `mlops --restart --service models`. When the alias has moved, run this again.
     """
-    return _models("serve", "served", options, model, instance, models_port=port)
+    return _models("served", **said)
 
 
-@opts.command("stop", "models stop wine")
-@click.argument("model", metavar="NAME")
+@opts.command("stop", "models stop wine", of=command)
+@click.argument("models_name", metavar="NAME")
 @opts.instance_option
 @opts.run_options()
-def stop(*, options: RunOptions, model: str, instance: str | None) -> int:
+def stop(**said: Any) -> int:
     """Serve a model no more on this machine; it stays registered."""
-    return _models("stop", "stopped", options, model, instance)
+    return _models("stopped", **said)
 
 
-@opts.command("image", "models image wine@champion", "models image wine/3 -e base_image=python:3.12-slim")
-@click.argument("model")
-@click.option("-b", "--docker-build", is_flag=True, help="Build the image though nothing has changed, without a cache.")
+@opts.command("image", "models image wine@champion", "models image wine/3 -e base_image=python:3.12-slim", of=command)
+@click.argument("models_name", metavar="MODEL")
+@click.option(
+    "-b",
+    "--docker-build",
+    "model_image_always",
+    is_flag=True,
+    help="Build the image though nothing has changed, without a cache.",
+)
 @opts.instance_option
 @opts.run_options()
-def image(*, options: RunOptions, model: str, docker_build: bool, instance: str | None) -> int:
+def image(**said: Any) -> int:
     """Build an image that serves a model on port 8080.
 
     It holds the model and what the model itself needs, pinned with hashes; it runs as no root, and knows no credential.
     """
-    return _models("image", "built", options, model, instance, model_image_always=docker_build)
+    return _models("built", **said)
 
 
-@opts.command("deploy", "models deploy wine@champion", "models deploy wine --rollback", "models deploy wine --delete")
-@click.argument("model")
+@opts.command(
+    "deploy",
+    "models deploy wine@champion",
+    "models deploy wine --rollback",
+    "models deploy wine --delete",
+    of=command,
+)
+@click.argument("models_name", metavar="MODEL")
 @click.option("--rollback", is_flag=True, help="Go back to what was served before.")
 @click.option("--delete", is_flag=True, help="Serve it in the cluster no more (asks).")
 @opts.kubeconfig_options("The kubeconfig of another cluster than this machine's.")
@@ -68,7 +85,7 @@ def image(*, options: RunOptions, model: str, docker_build: bool, instance: str 
 def deploy(
     *,
     options: RunOptions,
-    model: str,
+    models_name: str,
     rollback: bool,
     delete: bool,
     kubeconfig: str | None,
@@ -84,18 +101,13 @@ def deploy(
         raise click.UsageError("Give one of --rollback and --delete.")
     opts.refuse_half_a_cluster(kubeconfig, context)
     if delete and not options.check:
-        _run.confirm(f"This deletes the Deployment and the Service of '{model}'.", yes=yes, as_json=options.json)
+        _run.confirm(f"This deletes the Deployment and the Service of '{models_name}'.", yes=yes, as_json=options.json)
     file = opts.absolute(kubeconfig) if kubeconfig else None
     state = "rolled_back" if rollback else "undeployed" if delete else "deployed"
-    return _models("deploy", state, options, model, instance, cluster_kubeconfig=file, cluster_context=context)
+    said = {"models_name": models_name, "cluster_kubeconfig": file, "cluster_context": context}
+    return _models(state, options=options, instance=instance, **said)
 
 
-for _one in (serve, stop, image, deploy):
-    command.add_command(_one)
-
-
-def _models(action: str, state: str, options: RunOptions, model: str, instance: str | None, **more: object) -> int:
-    from gaiaflow_py.request import Request, given, typed
-
-    variables = {"models_name": model, "models_state": state, **given(models_instance=instance, **more)}
-    return _run.run(Request("models", typed(f"models {action}", model), variables, options, (instance or "default",)))
+def _models(state: str, *, options: RunOptions, instance: str | None, **said: Any) -> int:
+    said |= {"models_state": state, "models_instance": instance}
+    return _run.play("models", options, said, locks=(instance or "default",))

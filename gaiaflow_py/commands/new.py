@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def command(values: dict[str, str], output_dir: Path, no_input: bool, as_json: b
     if as_json:
         report.document({"project": project})
         return
-    following = f"gaiaflow-setup mlops --start --project '{project}'\n  gaiaflow-setup open airflow"
+    following = f"gaiaflow-setup mlops --start --project {shlex.quote(project)}\n  gaiaflow-setup open airflow"
     print(f"Made {project}\n\nNext:\n  {as_called(following)}")
 
 

@@ -29,6 +29,7 @@ def command() -> None:
     "prod check --stage production --no-pod",
     "prod check --apply --check --diff",
     "prod check --apply --secret my-creds=prod.env",
+    of=command,
 )
 @opts.project_option("The project.  [default: the current directory]")
 @click.option(
@@ -79,6 +80,8 @@ def check(
     )
     if no_pod:
         variables["prod_check_pod"] = False
+    if options.json and apply and not options.check:  # or there would be two documents
+        _run.confirm("This makes what is missing in the cluster.", yes=yes, as_json=True)
     if not apply or options.check or yes:
         return _show(variables, options, apply=apply).exit_code
     found = _show(variables, options)
@@ -90,9 +93,6 @@ def check(
     return _show(variables, options, apply=True).exit_code
 
 
-command.add_command(check)
-
-
 def _show(variables: Mapping[str, Any], options: RunOptions, *, apply: bool = False) -> RunResult:
     from gaiaflow_py import findings, report, runner
     from gaiaflow_py.request import Request
@@ -102,7 +102,7 @@ def _show(variables: Mapping[str, Any], options: RunOptions, *, apply: bool = Fa
     request = Request("prod", command, {**variables, **more}, options, is_question=not apply)
     result = runner.run(request)
     if request.options.json:
-        findings.document(result)
+        report.document({"status": result.status, "findings": result.findings} | report.run_document(result))
         return result
     findings.show_all(result)
     if request.options.check:

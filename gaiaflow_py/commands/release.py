@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,7 +27,9 @@ def command() -> None:
 def _options(function: opts.Command) -> opts.Command:
     choices: list[opts.Decorator] = [
         opts.project_option("The project.  [default: the current directory]"),
-        click.option("--stage", metavar="NAME", help="The stage in prod.yaml.  [default: the first one]"),
+        click.option(
+            "--stage", "release_stage", metavar="NAME", help="The stage in prod.yaml.  [default: the first one]"
+        ),
     ]
     for choice in reversed(choices):
         function = choice(function)
@@ -35,86 +37,67 @@ def _options(function: opts.Command) -> opts.Command:
 
 
 _tag_option = click.option(
-    "--tag", metavar="TAG", help="What must be the version.  [default: the workflow's, or one on the commit]"
+    "--tag",
+    "release_tag",
+    metavar="TAG",
+    help="What must be the version.  [default: the workflow's, or one on the commit]",
 )
 
 
-@opts.command("all", "release all", "release all --stage production", "release all --dry-run")
+@opts.command("all", "release all", "release all --stage production", "release all --dry-run", of=command)
 @_options
 @_tag_option
 @opts.run_options(dry_run=True)
-def everything(*, options: RunOptions, project: str | None, stage: str | None, tag: str | None) -> int:
+def everything(**said: Any) -> int:
     """Check, push the image, and put the DAGs into the central DAG repository.
 
     The same as `check`, `image` and `dags`, in one run: nothing is pushed before all is checked.
     """
-    return _release("all", options, project, stage, tag=tag)
+    return _release("all", **said)
 
 
-@opts.command("check", "release check", "release check --stage production --tag v1.2.0")
+@opts.command("check", "release check", "release check --stage production --tag v1.2.0", of=command)
 @_options
 @_tag_option
 @opts.run_options(dry_run=True)
-def check(*, options: RunOptions, project: str | None, stage: str | None, tag: str | None) -> int:
+def check(**said: Any) -> int:
     """Say what stands in the way of a release, and push nothing."""
-    return _release("check", options, project, stage, tag=tag)
+    return _release("check", **said)
 
 
-@opts.command("image", "release image", "release image --dry-run")
+@opts.command("image", "release image", "release image --dry-run", of=command)
 @_options
 @_tag_option
 @opts.run_options(dry_run=True)
-def image(*, options: RunOptions, project: str | None, stage: str | None, tag: str | None) -> int:
+def image(**said: Any) -> int:
     """Build the image, and push it by the package's version.
 
     Nothing is pushed where the registry has it. A version that is there with another content is refused.
     """
-    return _release("image", options, project, stage, tag=tag)
+    return _release("image", **said)
 
 
-@opts.command("dags", "release dags", "release dags --stage production", "release dags --dry-run")
+@opts.command("dags", "release dags", "release dags --stage production", "release dags --dry-run", of=command)
 @_options
 @_tag_option
 @opts.run_options(dry_run=True)
-def dags(*, options: RunOptions, project: str | None, stage: str | None, tag: str | None) -> int:
+def dags(**said: Any) -> int:
     """Put the DAGs into the central DAG repository, with the image by its digest.
 
     They are checked there first: with the other projects' DAGs, and by the company's version of Airflow.
     """
-    return _release("dags", options, project, stage, tag=tag)
+    return _release("dags", **said)
 
 
-@opts.command("rollback", "release rollback 1.1.0", "release rollback 1.1.0 --stage production --dry-run")
-@click.argument("version")
+@opts.command("rollback", "release rollback 1.1.0", "release rollback 1.1.0 --stage production --dry-run", of=command)
+@click.argument("release_version", metavar="VERSION")
 @_options
 @opts.run_options(dry_run=True)
-def rollback(*, options: RunOptions, version: str, project: str | None, stage: str | None) -> int:
+def rollback(**said: Any) -> int:
     """Put the DAGs back as a version had them, in one commit."""
-    return _release("rollback", options, project, stage, version=version)
+    return _release("rollback", **said)
 
 
-for _one in (everything, check, image, dags, rollback):
-    command.add_command(_one)
-
-
-def _release(
-    action: str,
-    options: RunOptions,
-    project: str | None,
-    stage: str | None,
-    *,
-    tag: str | None = None,
-    version: str | None = None,
-) -> int:
-    from gaiaflow_py.request import Request, given, typed
-
+def _release(action: str, *, options: RunOptions, project: str | None, **said: Any) -> int:
     path = _run.project_path(project or ".", local=options.inventory is None, state="exists")
-    variables = given(
-        release_project=path,
-        release_stage=stage,
-        release_tag=tag,
-        release_version=version,
-        release_state=STATES[action],
-    )
-    command = typed(f"release {action}", version, project=path, stage=stage)
-    return _run.run(Request("release", command, variables, options))
+    return _run.play("release", options, {"release_project": path, "release_state": STATES[action], **said})

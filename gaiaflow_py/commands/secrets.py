@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,7 @@ from gaiaflow_py import options as opts
 from gaiaflow_py.commands import _run
 
 if TYPE_CHECKING:
-    from gaiaflow_py.request import RunOptions, Secrets
+    from gaiaflow_py.request import RunOptions
 
 
 @click.group(name="secrets", context_settings=opts.HELP)
@@ -26,7 +26,7 @@ def command() -> None:
 
 
 def _cluster_options(function: opts.Command) -> opts.Command:
-    """Add the options that say whose secrets are meant, and hand them over as `secrets`."""
+    """Add the options that say whose secrets are meant, and hand them over as `whose`."""
     choices: list[opts.Decorator] = [
         click.option("--namespace", metavar="NAME", help="Their namespace.  [default: the one of the instance's pods]"),
         opts.kubeconfig_options(
@@ -40,10 +40,9 @@ def _cluster_options(function: opts.Command) -> opts.Command:
     def wrapper(
         *, instance: str | None, namespace: str | None, kubeconfig: str | None, context: str | None, **others: object
     ) -> object:
-        from gaiaflow_py.request import Secrets
-
         file = opts.absolute(kubeconfig) if kubeconfig else None
-        return function(secrets=Secrets(instance, namespace, file, context), **others)
+        whose = {"instance": instance, "namespace": namespace, "kubeconfig": file, "context": context}
+        return function(whose=whose, **others)
 
     decorated: opts.Command = wrapper
     for choice in reversed(choices):
@@ -56,6 +55,7 @@ def _cluster_options(function: opts.Command) -> opts.Command:
     "secrets create my-creds --from-env-file .env",
     "secrets create my-creds --from-literal API_KEY=- < key.txt",
     "secrets create my-creds --from-file ca.pem --from-file TOKEN=token.txt",
+    of=command,
 )
 @click.argument("name")
 @click.option("--from-env-file", "env_files", multiple=True, metavar="FILE", help="Its lines: NAME=value.")
@@ -66,7 +66,7 @@ def _cluster_options(function: opts.Command) -> opts.Command:
 def create(
     *,
     options: RunOptions,
-    secrets: Secrets,
+    whose: dict[str, Any],
     name: str,
     env_files: tuple[str, ...],
     literals: tuple[str, ...],
@@ -77,50 +77,49 @@ def create(
     Files are read on this machine; Ansible Vault may have encrypted them. What is wrong is refused by its place before
     anything changes.
     """
-    from gaiaflow_py.request import Content
+    from gaiaflow_py.request import secrets
 
     paths = _by_key(files)
     key = _literal_key(literals)
     if not (env_files or paths or key):
         raise click.UsageError("Say what it is to hold: --from-env-file, --from-literal or --from-file.")
     data = {key: _standard_input(key)} if key else {}
-    content = Content(data, tuple(map(opts.absolute, env_files)), paths)
-    return _run.run(secrets.create(name, content, options))
+    holds = {"data": data, "env_files": [str(opts.absolute(file)) for file in env_files], "files": paths}
+    return _run.run(secrets("create", options, name, **holds, **whose))
 
 
-@opts.command("list", "secrets list", "secrets list --json")
+@opts.command("list", "secrets list", "secrets list --json", of=command)
 @_cluster_options
 @opts.run_options()
-def show(*, options: RunOptions, secrets: Secrets) -> int:
+def show(*, options: RunOptions, whose: dict[str, Any]) -> int:
     """List the secrets: names, keys and lengths, never values."""
     from gaiaflow_py import report, runner
+    from gaiaflow_py.request import secrets
 
-    request = secrets.list(options)
+    request = secrets("list", options, **whose)
     result = runner.run(request)
     report.secrets(request, result)
     return result.exit_code
 
 
-@opts.command("delete", "secrets delete my-creds", "secrets delete my-creds --yes")
+@opts.command("delete", "secrets delete my-creds", "secrets delete my-creds --yes", of=command)
 @click.argument("name")
 @opts.yes_option
 @_cluster_options
 @opts.run_options()
-def delete(*, options: RunOptions, secrets: Secrets, name: str, yes: bool) -> int:
+def delete(*, options: RunOptions, whose: dict[str, Any], name: str, yes: bool) -> int:
     """Delete a secret (asks)."""
+    from gaiaflow_py.request import secrets
+
     if not options.check:
         loss = f"This deletes the secret '{name}': tasks that are given it can't start any more."
         _run.confirm(loss, yes=yes, as_json=options.json)
-    return _run.run(secrets.delete(name, options))
+    return _run.run(secrets("delete", options, name, **whose))
 
 
-for _one in (create, show, delete):
-    command.add_command(_one)
-
-
-def _by_key(files: Sequence[str]) -> dict[str, Path]:
+def _by_key(files: Sequence[str]) -> dict[str, str]:
     """Return the files by key, which is the file's name unless it is given."""
-    found: dict[str, Path] = {}
+    found: dict[str, str] = {}
     for given in files:
         key, separator, path = given.partition("=")
         if not separator:
@@ -130,7 +129,7 @@ def _by_key(files: Sequence[str]) -> dict[str, Path]:
             raise click.UsageError(f"--from-file '{given}' is not FILE or KEY=FILE.")
         if key in found:
             raise click.UsageError(f"--from-file gives {key} twice: '{found[key]}' and '{opts.absolute(path)}'.")
-        found[key] = opts.absolute(path)
+        found[key] = str(opts.absolute(path))
     return found
 
 

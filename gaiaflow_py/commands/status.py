@@ -18,30 +18,19 @@ def command(*, options: RunOptions, instance: str | None) -> int:
 
     The exit code is 0 when the question could be answered, whatever the answer is: a stopped stack is no error.
     """
-    from gaiaflow_py import services
-
-    if not services.can_answer(options):
-        return _ask_ansible(instance, options)
     from gaiaflow_py import report
+    from gaiaflow_py.events import RunResult
     from gaiaflow_py.instance import load
+    from gaiaflow_py.request import Request, given
 
-    states = services.states(load(instance or "default").name)
-    if options.json:
-        report.document({"services": states})
+    found = load(instance or "default") if options.inventory is None else None
+    request = Request("status", "status", given(mlops_instance=instance), options, is_question=True)
+    if found is None or options.is_for_ansible or options.extra_vars:
+        from gaiaflow_py import runner
+
+        result = runner.run(request)
     else:
-        report.services(states)
-    return 0
-
-
-def _ask_ansible(instance: str | None, options: RunOptions) -> int:
-    from gaiaflow_py import report, runner
-    from gaiaflow_py.instance import load
-    from gaiaflow_py.request import Stack
-
-    if options.inventory is None:
-        load(instance or "default")
-    request = Stack(instance=instance).status(options)
-    result = runner.run(request)
+        result = RunResult(services=found.states())
     if options.json:
         failed = report.run_document(result) if result.status != "ok" else {}
         report.document({"services": result.services} | failed)

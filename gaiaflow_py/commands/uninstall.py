@@ -24,7 +24,6 @@ def command(*, options: RunOptions, instance: str | None, yes: bool) -> int:
     """
     from gaiaflow_py import paths
     from gaiaflow_py.instance import names
-    from gaiaflow_py.request import Request
 
     chosen = (instance,) if instance else tuple(sorted({"default", *names()}))
     if not options.check:
@@ -32,13 +31,6 @@ def command(*, options: RunOptions, instance: str | None, yes: bool) -> int:
         place = f" in {paths.home()}" if options.inventory is None else ""
         question = f"This deletes {what}{place}: Airflow's runs, MLflow's experiments and models, every object in S3."
         _run.confirm(question, yes=yes, as_json=options.json)
-    variables = {"uninstall_instance": instance} if instance else {}
-    request = Request(
-        "uninstall",
-        "uninstall",
-        variables,
-        options,
-        chosen,
-        leaves_nothing=options.inventory is None and not options.check,
-    )
-    return _run.run(request)
+    leaves_nothing = options.inventory is None and not options.check
+    said = {"uninstall_instance": instance}
+    return _run.play("uninstall", options, said, locks=chosen, leaves_nothing=leaves_nothing)

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -15,7 +16,9 @@ from pathlib import Path
 import pytest
 from cli_content import Content, is_running, processes, wait_for
 
-from gaiaflow_py.request import RunOptions, Stack
+from gaiaflow_py import cli
+from gaiaflow_py.events import Counts, RunResult
+from gaiaflow_py.request import Request
 
 OK = "- name: Say it\n  ansible.builtin.debug:\n    msg: hello"
 WRITE = """
@@ -394,8 +397,28 @@ def test_the_package_writes_no_state_into_the_checkout(content: Content) -> None
     assert kept == {"ansible.cfg", "ansible_collections", "gaiaflow_py", "inventory", "playbooks", "plugins", "roles"}
 
 
-def test_a_command_is_named_so_that_it_can_be_typed_again() -> None:
-    stack = Stack(instance="two", project=Path("/my projects/corn"), runtime="docker", services=["minio"])
-    named = stack.change("start", RunOptions()).command
-    assert named == "mlops --start --instance two --project '/my projects/corn' --runtime docker --service minio"
-    assert Stack().workstation(RunOptions()).command == "workstation"
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        (
+            "mlops --start --instance two --service minio --project '/my projects/corn' -i a, -e pw=x",
+            "mlops --start --service minio --project '/my projects/corn' --instance two --inventory a,",
+        ),
+        ("uninstall --instance second --yes", "uninstall --instance second --yes"),
+        ("models deploy wine --rollback", "models deploy wine --rollback"),
+        ("workstation --without docker -v", "workstation --without docker --verbose"),
+    ],
+)
+def test_a_command_is_named_so_that_it_can_be_typed_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, typed: str, named: str
+) -> None:
+    asked: list[str] = []
+
+    def run(request: Request) -> RunResult:
+        asked.append(request.command)
+        return RunResult(hosts={"a": Counts(ok=1)})
+
+    monkeypatch.setenv("GAIAFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr("gaiaflow_py.runner.run", run)
+    assert cli.run(shlex.split(typed)) == 0
+    assert asked == [named]
