@@ -57,7 +57,8 @@ class ActionModule(NormalAction):  # type: ignore[misc]
             module_name, collection_list=self._task.collections
         )
         shebang = self._shebang(task_vars)
-        if not (shebang and found.resolved):
+        # What runs a task in the background is a module of Ansible's own, and asked for here, too.
+        if not (shebang and found.resolved) or module_name != self._task.action:
             return super()._configure_module(module_name, module_args, task_vars)
         path = Path(found.plugin_resolved_path)
         package = Path(ansible.__file__).parent

@@ -114,6 +114,11 @@ def test_parameters_environment_and_check_mode_reach_it(folder: Path, pipelining
     assert "quoted" not in text["command"], "parameters can be secrets, and everybody sees a command"
 
 
+def test_it_runs_in_the_background(folder: Path) -> None:
+    result = play(folder, *options(), task={"some.body.tell": {"text": "plain"}, "async": 30, "poll": 1})
+    assert result["finished"] and result["file"] == installed(folder)
+
+
 def test_interpreter_needs_no_ansible_of_its_own(folder: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "other"], check=True)
     python = str(folder / "other" / "bin" / "python")
