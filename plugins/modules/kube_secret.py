@@ -164,17 +164,27 @@ class Secrets:
         """
         self._call("delete_namespaced_secret", name, **self._dry)
 
+    def _hint(self, ours: str, others: str) -> str:
+        """Return what to do next.
+
+        Args:
+            ours: What the start of a cluster does about it.
+            others: What somebody does about it whose cluster this product doesn't start.
+        """
+        return f"{self._start} {ours}" if self._start else others
+
     def _client(self, context: str) -> Any:
         if not Path(self._kubeconfig).is_file():
-            raise SecretError(
-                f"There is no cluster here yet: {self._kubeconfig} is missing.", f"{self._start} makes one."
-            )
+            message = f"{'There is no cluster here yet: ' * bool(self._start)}{self._kubeconfig} is missing."
+            raise SecretError(message, self._hint("makes one.", "Name the cluster's: --kubeconfig FILE."))
         try:
             reached = make_client(self._kubeconfig, context)
         except NoClientError as error:
-            raise SecretError(str(error), f"{self._start} installs it.") from None
+            hint = self._hint("installs it.", "Install the Python package kubernetes.")
+            raise SecretError(str(error), hint) from None
         except ClientError as error:
-            raise SecretError(str(error), f"{self._start} writes it again.") from None
+            hint = self._hint("writes it again.", "Correct it, or name another one: --kubeconfig FILE --context NAME.")
+            raise SecretError(str(error), hint) from None
         from kubernetes import client
 
         self._server = reached.configuration.host
@@ -192,18 +202,19 @@ class Secrets:
         except ApiException as error:
             raise self._refusal(method, name, error) from None
         except (HTTPError, OSError) as error:
-            raise SecretError(
-                f"The cluster at {self._server} doesn't answer: {reason(error)}", f"{self._start} starts it."
-            ) from None
+            message = f"The cluster at {self._server} doesn't answer: {reason(error)}"
+            hint = self._hint("starts it.", "Check that it runs, and that this machine reaches it.")
+            raise SecretError(message, hint) from None
 
     def _refusal(self, method: str, name: tuple[str, ...], error: Any) -> Exception:
         if error.status == 404 and not method.startswith(("create", "list")):
             return AbsentError(f"There is no secret '{name[0]}' any more: somebody else deleted it.", "Run this again.")
         said = status_message(error.body)
         if error.status == 404:
-            return SecretError(f"The cluster has no namespace '{self._namespace}' yet.", f"{self._start} makes it.")
+            hint = self._hint("makes it.", f"Make it: kubectl create namespace {self._namespace}")
+            return SecretError(f"The cluster has no namespace '{self._namespace}' yet.", hint)
         hints = {
-            401: f"{self._start} writes {self._kubeconfig} again.",
+            401: self._hint(f"writes {self._kubeconfig} again.", "Log in to the cluster again, and run this again."),
             403: f"{self._kubeconfig} must be of somebody who may write secrets in '{self._namespace}'.",
             409: "Somebody else changed it at the same time: run this again.",
         }
@@ -387,6 +398,9 @@ def main() -> None:
     for secret in module.params["secrets"]:
         if secret["refused"]:
             module.fail_json(msg=secret["refused"], hint=secret["hint"])
+        if not secret["name"]:
+            # The API server takes it for all that are there.
+            module.fail_json(msg="A secret has no name.", hint="Name it.")
     work = {"present": make, "absent": remove, "listed": enumerate_all}[module.params["state"]]
     try:
         result = work(Secrets(module.params, check_mode=module.check_mode), module)

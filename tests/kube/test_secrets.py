@@ -179,6 +179,13 @@ def test_list_tells_keys_and_lengths(cluster: Cluster) -> None:
     assert one["ours"] is True
 
 
+def test_delete_without_a_name_deletes_nothing(cluster: Cluster) -> None:
+    before = cluster.kubectl("get", "secrets", "--all-namespaces", "--output=name")
+    said, _ = secrets(cluster, "delete", "", "--yes", ok=False)
+    assert "No secret is named." in said
+    assert cluster.kubectl("get", "secrets", "--all-namespaces", "--output=name") == before
+
+
 def test_delete_takes_it_away_once(cluster: Cluster) -> None:
     secrets(cluster, "create", NAME, "--from-literal", "PW=-", given="12345")
     assert secrets(cluster, "delete", NAME, "--yes")[1] == 1
