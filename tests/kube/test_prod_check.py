@@ -206,7 +206,8 @@ def change(**settings: Any) -> Callable[[Company], None]:
 LOST: dict[str, tuple[Callable[[Company], None], str, str, str]] = {
     "account of the pods": (delete("serviceaccount", "tasks"), "service_account", "there is no tasks", "--apply"),
     "binding of Airflow's account": (
-        delete("rolebinding", "airflow-tasks"), "rights", "may not create pods, get pods, list pods", "--apply makes it"
+        delete("rolebinding", "gaiaflow-airflow-tasks"),
+        "rights", "may not create pods, get pods, list pods", "--apply makes it",
     ),
     "secret": (delete("secret", "my-creds"), "secret my-creds", "there is none", "secrets create my-creds"),
     "key of a secret": (
