@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def command(*, options: RunOptions, instance: str | None, yes: bool) -> int:
     """Remove the stack from this machine: processes, environments, data and logs.
 
-    Without --instance, all instances go, and everything else that gaiaflow-setup keeps. Projects stay.
+    Without --instance, all instances go, and everything else that gaiaflow-setup keeps, the Minikube cluster included.
+    Projects stay.
     """
     from gaiaflow_py import paths
     from gaiaflow_py.instance import names
@@ -30,6 +31,8 @@ def command(*, options: RunOptions, instance: str | None, yes: bool) -> int:
         what = f"instance '{instance}'" if instance else "all instances"
         place = f" in {paths.home()}" if options.inventory is None else ""
         question = f"This deletes {what}{place}: Airflow's runs, MLflow's experiments and models, every object in S3."
+        if not instance and options.inventory is None and (paths.home() / "cluster").exists():
+            question += " The Minikube cluster goes, too, with all that is in it."
         _run.confirm(question, yes=yes, as_json=options.json)
     leaves_nothing = options.inventory is None and not options.check
     said = {"uninstall_instance": instance}

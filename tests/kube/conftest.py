@@ -61,7 +61,7 @@ def boxes(cluster: Cluster) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def cluster(stack: Stack, tools: dict[str, str]) -> Iterator[Cluster]:
-    """A started cluster, connected with the stack; nothing of it is left afterwards."""
+    """A started cluster, connected with the stack; at the end, stopped, both are uninstalled, and leave nothing."""
     cluster = Cluster(stack, {**tools, "GAIAFLOW_HOME": str(stack.home)})
     if given := os.environ.get(kube_tools.GIVEN):
         context = cluster.kubectl("config", "current-context", kubeconfig=Path(given)).strip()
@@ -72,6 +72,11 @@ def cluster(stack: Stack, tools: dict[str, str]) -> Iterator[Cluster]:
     try:
         cluster.cluster("--start", timeout=1200)
         yield cluster
-    finally:
+    except BaseException:
         cluster.cluster("--delete", "--yes")
-    assert PROFILE not in cluster.setup("instances", "--json").stdout
+        raise
+    cluster.cluster("--stop")
+    cluster.setup("uninstall", "--yes")
+    names = ["docker", "ps", "--all", "--format", "{{.Names}}"]
+    assert PROFILE not in subprocess.run(names, capture_output=True, text=True, check=True).stdout
+    assert not cluster.kubeconfig.exists() and not stack.directory.exists()
