@@ -243,6 +243,8 @@ STATUS_S = 60
 DAY_S = 24 * 3600.0
 READY_S = 60.0
 LOOK_S = 0.2
+FORBIDDEN = 403
+LOGIN = "Log in to it again, or name another context: --kubeconfig FILE --context NAME."
 REPAIR = "gaiaflow-setup cluster --start --force-new makes it anew, without what is in it."
 
 
@@ -499,8 +501,27 @@ def answers(access: Access | None) -> bool:
         return False
 
 
-def takes_pods(access: Access | None) -> bool:
-    """Return whether a pod can be made: the API server, a node and the default account are there."""
+def require_answer(access: Access | None) -> None:
+    """Refuse a cluster of somebody else's that can't be asked."""
+    if access is None or access.by_program:
+        return
+    try:
+        access.get("/readyz")
+    except ApiError as error:
+        if error.status != FORBIDDEN:
+            raise ClusterError(f"The cluster at {access.server} refuses: {error}", LOGIN) from error
+    except OSError as error:
+        hint = "Check that it runs, and that this machine reaches it."
+        raise ClusterError(f"The cluster at {access.server} doesn't answer: {error}", hint) from error
+
+
+def takes_pods(access: Access | None, *, is_other: bool) -> bool:
+    """Return whether a pod can be made: the API server, a node and the default account are there.
+
+    Args:
+        access: How the API server is reached.
+        is_other: It is somebody else's cluster, of which this user may not see all.
+    """
     if access is None or access.by_program:
         return access is not None
     try:
@@ -508,6 +529,8 @@ def takes_pods(access: Access | None) -> bool:
         access.get("/api/v1/namespaces/default/serviceaccounts/default")
         conditions = [one for node in access.get("/api/v1/nodes")["items"] for one in node["status"]["conditions"]]
         return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    except ApiError as error:
+        return is_other and error.status == FORBIDDEN
     except (OSError, KeyError, TypeError):
         return False
 
@@ -730,6 +753,8 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
         if engine is None:
             raise AssertionError("a profile is examined with an engine")
         found |= examine_minikube(parameters, engine, admin)
+    else:
+        require_answer(admin)
     running, ready = found["state"] == "running", False
     if parameters["await"] == "api" and engine is not None:
         awaited(lambda: first_access(parameters, engine) is not None, READY_S, job)
@@ -740,7 +765,10 @@ def examine(parameters: dict[str, Any]) -> dict[str, Any]:
         admin = node_access(engine, parameters["profile"])
     elif running and parameters["await"] != "network":
         # A cluster that has just come up, by whoever's hand, is given a while.
-        ready = awaited(lambda: not job.runs() and takes_pods(admin_access(parameters)), READY_S, job)
+        is_other = not parameters["profile"]
+        ready = awaited(
+            lambda: not job.runs() and takes_pods(admin_access(parameters), is_other=is_other), READY_S, job
+        )
         admin = admin_access(parameters)
         # One on which the cluster's DNS doesn't come up is restarted by a start.
         if ready and parameters["profile"] and parameters["will_start"] and not parameters["await"]:

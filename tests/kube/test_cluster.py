@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -37,6 +38,12 @@ def test_second_start_changes_nothing(cluster: Cluster) -> None:
 
 def test_check_mode_on_a_running_cluster_changes_nothing(cluster: Cluster) -> None:
     assert changed(cluster.cluster("--start", "--check", "--diff").stdout) == 0
+
+
+def test_check_mode_tells_what_would_be_done(cluster: Cluster) -> None:
+    assert changed(cluster.cluster("--stop", "--check").stdout) == 2
+    assert changed(cluster.cluster("--delete", "--yes", "--check").stdout) == 3
+    assert changed(cluster.cluster("--start", "--check", "--project", str(cluster.stack.project)).stdout) == 0
 
 
 def test_status_shows_the_cluster_with_the_services(cluster: Cluster) -> None:
@@ -252,6 +259,26 @@ def test_wrong_kubeconfig_is_refused_by_name(cluster: Cluster, tmp_path: Path, w
     done = cluster.setup("cluster", "--start", *words, ok=False)
     assert message in done.stderr
     assert str(file) in done.stderr
+
+
+def test_cluster_that_does_not_answer_is_named(cluster: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text(cluster.kubeconfig.read_text().replace(cluster.kept["server"], "https://127.0.0.1:1"))
+    words = ["--kubeconfig", str(file), "--context", PROFILE, "--instance", cluster.stack.instance]
+    for action in ("--start", "--create-config-only"):
+        done = cluster.setup("cluster", action, *words, ok=False)
+        assert "The cluster at https://127.0.0.1:1 doesn't answer" in done.stderr
+        assert "Check that it runs" in done.stderr
+
+
+def test_refusal_of_a_cluster_is_told_in_its_words(cluster: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    shutil.copy(cluster.connection / "kubeconfig", file)
+    (context,) = cluster.kubectl("config", "get-contexts", "--output=name", kubeconfig=file).split()
+    words = ["--kubeconfig", str(file), "--context", context, "--instance", cluster.stack.instance]
+    done = cluster.setup("cluster", "--create-config-only", *words, ok=False)
+    assert "refuses Airflow's account or the pods' secrets" in done.stderr and "is forbidden" in done.stderr
+    cluster.cluster("--create-config-only")
 
 
 def test_cluster_that_is_there_is_used_by_its_kubeconfig(cluster: Cluster, tmp_path: Path) -> None:
