@@ -12,6 +12,7 @@ from gaiaflow_py import pushed, request, runner
 from gaiaflow_py.errors import InputError, InterruptedRunError, RunError
 from gaiaflow_py.events import RunResult
 from gaiaflow_py.options import INSTANCE, SERVICES
+from gaiaflow_py.paths import OF_PROJECT, usable
 from gaiaflow_py.request import Request, RunOptions
 
 
@@ -308,7 +309,7 @@ def check(project: Path | None, instance: str, services: Sequence[str], jupyter_
     Raises:
         InputError: A value isn't allowed.
     """
-    if project is not None and not project.is_dir():
+    if project is not None and not usable("project", project, OF_PROJECT).is_dir():
         raise InputError(f"The project directory '{project}' doesn't exist.")
     if not INSTANCE.fullmatch(instance):
         raise InputError(f"'{instance}' is not an instance's name: a-z, 0-9 and hyphens, 31 at most.")

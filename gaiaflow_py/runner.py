@@ -271,11 +271,14 @@ def _write(path: Path, text: str) -> None:
 
 def _usable_locale() -> dict[str, str]:
     """Ansible refuses to start in a locale that isn't there, as after `ssh` from elsewhere, or isn't UTF-8."""
+    before = locale.setlocale(locale.LC_ALL)
     try:
         locale.setlocale(locale.LC_ALL, "")
+        encoding = locale.nl_langinfo(locale.CODESET).replace("-", "").lower()
     except locale.Error:
         return {"LC_ALL": "C.UTF-8"}
-    encoding = locale.nl_langinfo(locale.CODESET).replace("-", "").lower()
+    finally:  # a notebook goes on in its own
+        locale.setlocale(locale.LC_ALL, before)
     return {} if encoding == "utf8" else {"LC_ALL": "C.UTF-8"}
 
 
