@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -259,6 +260,16 @@ def test_wrong_kubeconfig_is_refused_by_name(cluster: Cluster, tmp_path: Path, w
     done = cluster.setup("cluster", "--start", *words, ok=False)
     assert message in done.stderr
     assert str(file) in done.stderr
+
+
+def test_port_of_the_registry_that_is_taken_is_named(cluster: Cluster) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        other = ("-e", f"cluster_registry_port={port}")
+        done = cluster.setup("cluster", "--start", *cluster.options, *other, ok=False)
+    assert f"The port {port} is taken" in done.stderr and "-e cluster_registry_port=5201" in done.stderr
+    cluster.cluster("--start")
+    assert cluster.run_in_pod("print(6 * 7)").strip() == "42"
 
 
 def test_cluster_that_does_not_answer_is_named(cluster: Cluster, tmp_path: Path) -> None:
