@@ -67,7 +67,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from airflow.sdk import DAG, TaskGroup
+from airflow.sdk import DAG, TaskGroup, task, task_group
 from wine_dags.task_factory import task_factory
 
 TEXT, NESTED = {TEXT!r}, {NESTED!r}
@@ -85,6 +85,20 @@ for env in {ENVIRONMENTS!r}:
         big = task_factory("big", "wine.probe:give_big", **pod)
         size = task_factory("size", "wine.probe:give_params", params={{"rows": 1, "MODE": "b"}}, **pod)
         big >> size
+
+        @task
+        def make(number):
+            return number
+
+        @task_group
+        def mapped(number):
+            made = make(number)
+            group = "alone" if made.operator.task_group.group_id == "alone" else "mapped"
+            pulled = {{"value": {{"task": f"{{group}}.make"}}}}
+            made >> task_factory("copy", "wine.probe:give", xcom_pull_tasks=pulled, **pod)
+
+        several = mapped.expand(number=[1, 2, 3])
+        alone = mapped.override(group_id="alone").expand(number=[7])
         take = task_factory(
             task_id=f"{{env}}_take",
             func_path="wine.probe:take",
@@ -96,11 +110,13 @@ for env in {ENVIRONMENTS!r}:
                 "hard": {{"task": "hard"}},
                 "text": {{"task": "group.text"}},
                 "run_params": {{"task": "size"}},
+                "mapped": {{"task": "mapped.copy"}},
+                "alone": {{"task": "alone.copy"}},
             }},
             env_vars=output,
             **pod,
         )
-        [nested, none, quiet, hard, text, size] >> take
+        [nested, none, quiet, hard, text, size, several, alone] >> take
 """
 
 
@@ -181,8 +197,17 @@ def test_values_arrive_as_they_were_sent(transport: dict[str, Any], env: str) ->
     # Compared as text, as nan isn't equal to itself and 0.0 is equal to -0.0.
     assert repr(received.pop("hard")) == repr(HARD)
     assert received.pop("MODE") == (None if env == "dev" else "a $(HOME) $$ {{ ds }}")
-    expected = {"literal": NESTED, "missing": None, "nested": NESTED, "none": None, "quiet": None, "text": TEXT}
+    expected: dict[str, Any] = {
+        "literal": NESTED,
+        "missing": None,
+        "nested": NESTED,
+        "none": None,
+        "quiet": None,
+        "text": TEXT,
+    }
     expected["run_params"] = {"rows": 2, "MODE": "b"}
+    # Within a mapped group, each its own; from outside, all, also of one.
+    expected |= {"mapped": [1, 2, 3], "alone": [7]}
     assert received == expected
     assert type(received["nested"]["float"]) is float and type(received["nested"]["int"]) is int
     assert received["nested"]["a"]["b"][3] is True

@@ -75,7 +75,7 @@ class Cluster:
             )
             self.logs[name] = done.stdout.decode()
             message = outcome.read_text() if outcome.exists() else ""
-            assert len(message.encode()) <= 4096
+            assert len(message.encode()) <= 2048
             return k8s.V1ContainerStateTerminated(exit_code=done.returncode, reason="Completed", message=message)
 
     def read_namespaced_pod(self, name: str, namespace: str, **options: Any) -> Any:

@@ -27,7 +27,7 @@ MARKER = "marker"
 def start_pod(tmp_path: Path, func_path: str, arguments: dict[str, object]) -> "subprocess.Popen[str]":
     environment = {
         **os.environ,
-        "PYTHONPATH": str(PROJECT / "src"),
+        "PYTHONPATH": f"{PROJECT / 'src'}{os.pathsep}{tmp_path}",
         "PYTHONUNBUFFERED": "1",
         runner.FUNC_PATH: func_path,
         runner.FUNC_KWARGS: runner.encode_arguments(func_path, arguments),
@@ -89,7 +89,7 @@ def test_error_reaches_the_file(tmp_path: Path) -> None:
 def test_long_error_loses_its_middle(tmp_path: Path) -> None:
     message = "".join(random.Random(0).choices("abcé🍷", k=100_000))
     outcome = runner.encode_error(ValueError(f"{message} end"))
-    assert 3000 < len(outcome) <= runner.MAX_OUTCOME_BYTES
+    assert 1500 < len(outcome) <= runner.MAX_OUTCOME_BYTES
     (tmp_path / "outcome").write_bytes(outcome)
     error = read_outcome(tmp_path)["error"]
     assert error.startswith("ValueError: ") and error.endswith(" end") and "characters left out" in error
@@ -99,6 +99,21 @@ def test_function_that_ends_python_has_failed(tmp_path: Path) -> None:
     code, _, errors = run_pod(tmp_path, "sys:exit", {})
     assert code == 1 and "sys:exit ended Python with exit code 0" in errors
     assert "SystemExit" in str(read_outcome(tmp_path)["error"])
+
+
+def test_thread_that_the_function_leaves_behind_is_not_awaited(tmp_path: Path) -> None:
+    lines = [
+        "import atexit, threading, time",
+        "def begin():",
+        "    atexit.register(print, 'the end')",
+        "    threading.Thread(target=time.sleep, args=(600,)).start()",
+        "    return 1",
+    ]
+    (tmp_path / "left_behind.py").write_text("\n".join(lines))
+    process = start_pod(tmp_path, "left_behind:begin", {})
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and output == "the end\n"
+    assert read_outcome(tmp_path)["result"] == 1
 
 
 def test_runner_ends_when_it_is_told_to(tmp_path: Path) -> None:

@@ -35,10 +35,13 @@ def make_pod(
     """Return a pod as Kubernetes' client gives it."""
     statuses = [SimpleNamespace(name="base", state=state, container_id=container_id)] if state else []
     told = {"reason": None, "message": None, **status}
-    container = SimpleNamespace(image="wine:1", resources=SimpleNamespace(requests={"memory": "1Gi"}, limits={}))
+    resources = SimpleNamespace(requests={"memory": "1Gi"}, limits={})
+    container = SimpleNamespace(name="base", image="wine:1", resources=resources)
+    # As a service mesh does it, before all others.
+    proxy = SimpleNamespace(name="proxy", image="proxy:1", resources=SimpleNamespace(requests={}, limits={}))
     return SimpleNamespace(
         status=SimpleNamespace(phase=phase, conditions=conditions, container_statuses=statuses, **told),
-        spec=SimpleNamespace(containers=[container]),
+        spec=SimpleNamespace(containers=[proxy, container]),
     )
 
 

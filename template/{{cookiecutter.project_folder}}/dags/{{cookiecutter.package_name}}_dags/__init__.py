@@ -18,7 +18,8 @@ def find_image() -> str | None:
     here = Path(__file__).resolve().parent
     source, written = here.parents[1] / "src" / PACKAGE / "__init__.py", here / "image.txt"
     if source.is_file():
-        version = re.search(r"^__version__\b.*=\s*[\"'](.+)[\"']", source.read_text(), re.MULTILINE)
+        text = source.read_text("utf-8")
+        version = re.search(r"^__version__\b[^=\n]*=\s*[\"']([^\"'\n]+)[\"']", text, re.MULTILINE)
         return f"{PROJECT}/{PACKAGE}:{version[1].replace('+', '-')}" if version else None
     return written.read_text().strip() if written.is_file() else None
 

@@ -9,6 +9,7 @@ import secrets
 import tarfile
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -87,7 +88,7 @@ class FunctionDockerOperator(BaseOperator):  # type: ignore[misc]
         arguments = collect_arguments(self.func_path, self.func_kwargs, self.xcom_pull_tasks, context, self.run_params)
         marker = f"gaiaflow-result-{secrets.token_hex(8)}"
         try:
-            self.engine = docker.from_env()
+            self.engine = docker.from_env(environment={**_find_engine(), **os.environ})
             self._remove_earlier(context)
             self.container = self._create(arguments, marker, context)
             return self._see_through(marker)
@@ -215,6 +216,14 @@ class FunctionDockerOperator(BaseOperator):  # type: ignore[misc]
         except (APIError, OSError) as error:
             if "already in progress" not in str(error):
                 self.log.warning("Container %s is left behind: %s", container.short_id, error)
+
+
+def _find_engine() -> dict[str, str]:
+    """Return where this machine's engine is, as gaiaflow-setup looks for it; nothing where the usual place will do."""
+    user = os.geteuid()
+    places = ("/var/run/docker.sock", f"/run/user/{user}/docker.sock", Path.home() / ".docker/desktop/docker.sock")
+    found = next((place for place in places if Path(place).exists()), None)
+    return {"DOCKER_HOST": f"unix://{found}"} if found else {}
 
 
 def _name(context: Any) -> str:

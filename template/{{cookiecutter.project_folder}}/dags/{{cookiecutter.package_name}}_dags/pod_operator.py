@@ -44,6 +44,10 @@ DELETION_PATIENCE = 60.0
 # How often, a second apart, a cluster that has started must refuse what an account may not do: while it starts, it
 # refuses everybody, until it has read what each may.
 REFUSALS = 2
+# The same for the end of a log: the node that has it may be gone, and what it ended with is known without it.
+LOG_PATIENCE = 60.0
+# A pod that is deleted is gone when its node says so. One whose node hasn't for so long has lost it.
+NODE_PATIENCE = 60.0
 # Connecting, and the answer. A log may be silent for long.
 TIMEOUT, LOG_TIMEOUT = (5, 20), (5, 300)
 # What keeps a pod from starting is told after so long: much of it goes away at once.
@@ -143,7 +147,9 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
         self._connect()
         self.pod = k8s.V1Pod(metadata=k8s.V1ObjectMeta(name=name, namespace=namespace))
         deadline = self._deadline(context)
-        if deadline and time.time() >= deadline:
+        # A pod that had ended before has only waited for a slot of its task's.
+        has_ended = event.get("status") in ("success", "failed")
+        if deadline and time.time() >= deadline and not has_ended:
             self.on_kill()
             raise AirflowTaskTimeout(f"the task ran for longer than its execution_timeout; its pod {name} was deleted")
         return self._see_through(context, RUN_INTERVAL * 5)
@@ -302,6 +308,8 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
         start = PodStart(self.given_image, self.env == "prod", self.cluster.start_seconds)
         while not pod_states.find_end(pod):
             self._check_killed()
+            if _is_lost(pod):
+                raise PodGone
             if pod_states.is_running(pod):
                 if not self.container_log.followed:
                     self.container_log.follow()
@@ -315,9 +323,10 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
             time.sleep(START_INTERVAL)
             pod = self._read_pod()
         try:
-            self._ask(self.container_log.finish)
-        except ApiException as error:
-            self.log.warning("The end of the container's log can't be read: %s", _message(error))
+            self._ask(self.container_log.finish, LOG_PATIENCE)
+        except (ApiException, NoAnswer) as error:
+            reason = _message(error) if isinstance(error, ApiException) else error
+            self.log.warning("The end of the container's log can't be read: %s", reason)
         return pod
 
     def _check_killed(self) -> None:
@@ -366,7 +375,9 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
             if event.type == "Warning" and (text := f"{event.reason}: {event.message}") not in start.events:
                 start.events.add(text)
                 self.log.warning("%s", text)
-                if event.reason == "FailedMount" and pod_states.MISSING.search(event.message or ""):
+            if event.reason == "FailedMount" and pod_states.MISSING.search(event.message or ""):
+                # What was told may be over. The kubelet tries again, and counts.
+                if (event.count or 1) > start.mounts.setdefault(event.metadata.name, event.count or 1):
                     raise AirflowFailException(f"a volume of the pod is missing: {event.message}")
 
     def _read_result(self, pod: k8s.V1Pod) -> Any:
@@ -378,7 +389,7 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
             error = outcome.get("error") if outcome else None
             if outcome and not error:
                 error = "The function had returned; what ended Python with an error came after that."
-            limit = (pod.spec.containers[0].resources.limits or {}).get("memory")
+            limit = (pod_states.find_specification(pod).resources.limits or {}).get("memory")
             text = pod_states.describe_failure(end, error, limit)
             raise AirflowException(f"{self.func_path} failed in pod {pod.metadata.name}: {text}")
         if not self.do_xcom_push:
@@ -424,16 +435,20 @@ class FunctionPodOperator(KubernetesPodOperator):  # type: ignore[misc]
         silent = refused = False
         forbidden = 0
         while True:
+            asked = time.monotonic()
             try:
                 return request()
             except (urllib3.exceptions.HTTPError, ApiException) as error:
+                # What has answered for long, and then broke off, was there until now.
+                if time.monotonic() - asked > sum(TIMEOUT):
+                    deadline = time.monotonic() + patience
                 if isinstance(error, ApiException) and error.status == 401 and not refused:
                     # The account's token may have been written anew.
                     refused = True
                     self._forget_client()
                 elif isinstance(error, ApiException) and error.status == 403 and forbidden < REFUSALS:
                     forbidden += self._is_ready()
-                elif isinstance(error, ApiException) and error.status not in (None, 0, 429, 500, 502, 503, 504):
+                elif isinstance(error, ApiException) and not _may_pass(error):
                     raise
                 else:
                     # What answers next may be one that starts.
@@ -522,6 +537,7 @@ class PodStart:
         self.looked = self.began
         self.problem, self.told = "", False
         self.events: set[str] = set()
+        self.mounts: dict[str, int] = {}
 
     def check(self, pod: k8s.V1Pod) -> None:
         """Raise the problem that keeps the pod from starting, if it isn't one that goes away by itself.
@@ -554,10 +570,24 @@ class PodStart:
 
 def _marker(pod: k8s.V1Pod) -> str:
     """Return what the lines of a pod's result begin with: an earlier try may have chosen it."""
-    for variable in pod.spec.containers[0].env or ():
+    for variable in pod_states.find_specification(pod).env or ():
         if variable.name == runner.RESULT_MARKER:
             return variable.value or ""
     return ""
+
+
+def _may_pass(error: ApiException) -> bool:
+    """Tell whether the same request may be answered otherwise soon."""
+    # Pods that are made at the same time may collide where their namespace's quota is counted.
+    collided = error.status == 409 and "object has been modified" in _message(error)
+    return collided or error.status in (None, 0, 429, 500, 502, 503, 504)
+
+
+def _is_lost(pod: k8s.V1Pod) -> bool:
+    """Tell whether a pod is deleted, and its node has long not said that it ended it."""
+    # That time includes what the pod has been given to end by itself.
+    ends: datetime.datetime | None = pod.metadata.deletion_timestamp
+    return ends is not None and (datetime.datetime.now(datetime.UTC) - ends).total_seconds() > NODE_PATIENCE
 
 
 def _message(error: ApiException) -> str:

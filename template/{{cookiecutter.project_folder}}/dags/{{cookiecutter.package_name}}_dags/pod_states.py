@@ -60,6 +60,11 @@ def find_container(pod: Any) -> Any:
     return None
 
 
+def find_specification(pod: Any) -> Any:
+    """Return what is asked of the container that runs the function: a service mesh may have put its own before it."""
+    return next((one for one in pod.spec.containers if one.name == CONTAINER), pod.spec.containers[0])
+
+
 def find_status(pod: Any) -> Any:
     """Return the state of the container that runs the function; None while there is none."""
     container = find_container(pod)
@@ -114,7 +119,7 @@ def find_problem(pod: Any, image: str, waits_for_nodes: bool) -> Problem | None:
 
 
 def _no_image(pod: Any, image: str, reason: str, message: str) -> Problem:
-    pulled = pod.spec.containers[0].image
+    pulled = find_specification(pod).image
     name = image if pulled == image else f"{image} ({pulled} in the cluster)"
     text = f"the image {name} could not be had ({reason}): {message or 'no more is known'}"
     if reason == "InvalidImageName":
@@ -134,7 +139,7 @@ def _no_configuration(message: str) -> Problem:
 
 
 def _unschedulable(pod: Any, message: str, waits_for_nodes: bool) -> Problem:
-    asked = describe_amounts(pod.spec.containers[0].resources)
+    asked = describe_amounts(find_specification(pod).resources)
     text = f"no node takes the pod: {message}\nIt asks for {asked}"
     if re.search(r'persistentvolumeclaim "[^"]+" not found', message):
         return Problem(text, 3, lasting=True)

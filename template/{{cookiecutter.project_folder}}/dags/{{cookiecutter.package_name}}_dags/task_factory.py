@@ -148,11 +148,26 @@ def collect_arguments(
                 f"xcom_pull_tasks[{argument!r}] names the task {source['task']!r}, which is not upstream of "
                 f"{context['task'].task_id!r}; allowed are {sorted(upstream)}"
             )
-        value = context["ti"].xcom_pull(task_ids=source["task"], key=source.get("key", RETURN_VALUE))
-        pulled[argument] = runner.unpack(value)
+        pulled[argument] = _pull(context, source["task"], source.get("key", RETURN_VALUE))
     if params is not None:
         pulled[PARAMS] = {**params, **context["params"]}
     return runner.encode_arguments(func_path, {**func_kwargs, **pulled})
+
+
+def _pull(context: Mapping[str, Any], task_id: str, key: str) -> Any:
+    """Pull a value: within a mapped group that of this task's own group; of a mapped task elsewhere the list of all."""
+    instance, task = context["ti"], context["task"]
+    source = task.dag.get_task(task_id)
+    group = source.get_closest_mapped_task_group()
+    if group is not None and group is task.get_closest_mapped_task_group():
+        return runner.unpack(instance.xcom_pull(task_ids=task_id, key=key, map_indexes=instance.map_index))
+    if not source.get_needs_expansion():
+        return runner.unpack(instance.xcom_pull(task_ids=task_id, key=key))
+    from airflow.sdk.execution_time.xcom import XCom
+
+    # `xcom_pull` gives the only one of a list in the list's place.
+    values = XCom.get_all(run_id=instance.run_id, key=key, task_id=task_id, dag_id=instance.dag_id)
+    return [runner.unpack(value) for value in values or ()]
 
 
 def _check_task(task_id: str, env: str, retries: int) -> None:

@@ -35,8 +35,9 @@ RESULT_MARKER = "GAIAFLOW_RESULT_MARKER"
 MAX_ARGUMENTS_BYTES = 120 * 1024
 # Of JSON. Airflow keeps results in its database, and sends them around.
 MAX_RESULT_BYTES = 1024 * 1024
-# Kubernetes cuts a termination message there.
-MAX_OUTCOME_BYTES = 4096
+# Kubernetes cuts a termination message at 4096 bytes, and at its containers' share of 12 KiB: beside this one, a pod may
+# have five that a service mesh or a vault has put into it.
+MAX_OUTCOME_BYTES = 2048
 # With its marker, such a line is short enough for one write that no other process can split.
 LINE_BYTES = 3000
 
@@ -268,6 +269,19 @@ def main() -> None:
     if outcome_file and output is not None:
         _print_last(lines, output)
         _write(outcome_file, outcome)
+        _leave()
+
+
+def _leave() -> None:
+    """End as Airflow's own process of a task does in `dev`: no thread that the function has left behind is awaited."""
+    import atexit
+
+    # What wants to write something at the end can.
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if stream and not stream.closed:
+            stream.flush()
+    os._exit(0)
 
 
 def _run(func_path: str) -> tuple[bytes, list[bytes]]:
