@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,15 +121,6 @@ class Place:
         return self.directory / "config" / "containers" / "passwd"
 
 
-def prefix_of(directory: Path) -> str:
-    """Return what the names of an instance's containers start with; no two directories share it.
-
-    Args:
-        directory: The instance's directory.
-    """
-    return f"gaiaflow-{directory.name}-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:6]}"
-
-
 def tops(directories: list[str]) -> list[str]:
     """Return the directories that are in no other of them."""
     return [one for one in directories if not any(Path(other) in Path(one).parents for other in directories)]
@@ -166,7 +156,8 @@ def describe(name: str, entry: Mapping[str, Any], images: Mapping[str, str], pla
             "Memory": byte_number(entry["memory"]),
             "LogConfig": LOG,
             "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges:true"],
+            # SELinux would have no container read what is the user's, and its label isn't ours to change.
+            "SecurityOpt": ["no-new-privileges:true", "label=disable"],
             "RestartPolicy": {"Name": KEPT_UP},
             "Init": True,
         },
@@ -293,6 +284,8 @@ def differences(
     if image is None:
         return {"image": (found["Image"], container.image)}
     have, want = present_state(found), wanted_state(container, image)
+    if not have["memory"]:  # an engine that can't limit memory drops the limit
+        del want["memory"]
     return {what: (have[what], want[what]) for what in want if have[what] != want[what]}
 
 

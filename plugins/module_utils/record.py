@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,8 @@ from .errors import SetupError
 # What each runtime keeps of the services that it runs.
 DEFINITIONS = {"native": "services.json", "docker": "containers.json"}
 PORT_RANGE = range(1, 65536)
+# The kernel allows 107 bytes for a socket's path; the longest name that is put there has 20.
+LONGEST_SOCKET_DIRECTORY = 85
 # What services keep can't be had again, this aside.
 CACHES = ("matplotlib",)
 
@@ -47,9 +50,38 @@ def holds_data(directory: Path, stores: Iterable[str] | None = None) -> bool:
 
 
 def kept_record(directory: Path) -> dict[str, Any]:
-    """Return the record of an instance; nothing where there is none, or neither it nor its copy can be read."""
+    """Return the record of an instance; nothing where there is none, or neither it nor its copy can be read.
+
+    A directory that was moved is where it is now. One that was copied has processes and containers of its own, too:
+    those in the record are the other one's, which may go on running.
+    """
     record: dict[str, Any] = kept(directory / "instance.json", is_record)
+    other = Path(record.get("directory") or directory)
+    if other == directory or (other.exists() and directory.exists() and other.samefile(directory)):
+        return record
+    record = {**record, "directory": str(directory)}
+    if other.exists():
+        record |= {"sockets": str(socket_directory(directory)), "containers": prefix_of(directory)}
     return record
+
+
+def socket_directory(directory: Path) -> Path:
+    """Return where an instance's sockets are: inside its directory, or in a private place with a short path."""
+    inside = directory / "run"
+    if len(os.fsencode(inside)) <= LONGEST_SOCKET_DIRECTORY:
+        return inside
+    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:12]
+    # Not in TMPDIR: shells differ in it.
+    return Path("/tmp") / f"gaiaflow-{os.geteuid()}-{digest}"
+
+
+def prefix_of(directory: Path) -> str:
+    """Return what the names of an instance's containers start with; no two directories share it.
+
+    Args:
+        directory: The instance's directory.
+    """
+    return f"gaiaflow-{directory.name}-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:6]}"
 
 
 def own_record(directory: Path) -> dict[str, Any]:

@@ -125,13 +125,11 @@ to_make:
   type: bool
 """
 
-import hashlib
 import importlib.util
 import json
 import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +137,6 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.catalogue import environment_names
 from ..module_utils.common import end_with_run, read_whole, write_private
-from ..module_utils.container import prefix_of
 from ..module_utils.credentials import keep_copy, keep_credentials
 from ..module_utils.engine import EngineElsewhere, own_socket
 from ..module_utils.environments import describe_all, ensure, image_of, needs_of
@@ -152,12 +149,12 @@ from ..module_utils.record import (
     LostFileError,
     definition_of,
     own_record,
+    prefix_of,
+    socket_directory,
 )
 
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 SUBDIRECTORIES = ("config", "data", "logs", "workspace/dags")
-# The kernel allows 107 bytes for a socket's path; the longest name that is put there has 20.
-LONGEST_SOCKET_DIRECTORY = 85
 
 
 def checked_project(path: str, check_mode: bool) -> str:
@@ -172,15 +169,6 @@ def checked_project(path: str, check_mode: bool) -> str:
             f"{path!r} is not a project: it has no directory 'dags'. `gaiaflow-setup new` makes a project."
         )
     return str(project.resolve())
-
-
-def socket_directory(directory: Path) -> Path:
-    """Where the instance's sockets are: inside it, or in a private place with a short path."""
-    inside = directory / "run"
-    if len(os.fsencode(inside)) <= LONGEST_SOCKET_DIRECTORY:
-        return inside
-    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"gaiaflow-{os.geteuid()}-{digest}"
 
 
 def make_directories(directory: Path, sockets: Path) -> None:

@@ -24,10 +24,9 @@ from ..container import (
     Place,
     compose,
     describe,
-    prefix_of,
 )
 from ..engine import Engine, EngineElsewhere, EngineError, own_socket
-from ..record import kept_record
+from ..record import kept_record, prefix_of
 from .base import (
     ENDS,
     LOG_LINES,

@@ -102,7 +102,11 @@ def made(container: Container, network: str = "n1") -> dict[str, Any]:
 def test_container_has_the_least_that_it_needs() -> None:
     body = own().body
     host = body["HostConfig"]
-    assert (body["User"], host["CapDrop"], host["SecurityOpt"]) == ("1000:1000", ["ALL"], ["no-new-privileges:true"])
+    assert (body["User"], host["CapDrop"], host["SecurityOpt"]) == (
+        "1000:1000",
+        ["ALL"],
+        ["no-new-privileges:true", "label=disable"],
+    )
     assert host["PortBindings"] == {"5000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "5000"}]}
     assert host["Memory"] == 2 * 1024**3
     assert {mount["Target"]: (mount["Source"], mount["ReadOnly"]) for mount in host["Mounts"]} == {
