@@ -95,22 +95,32 @@ def keys_in(s3: Any, bucket: str) -> list[str]:
 
 def export(s3: Any, bucket: str, directory: Path) -> int:
     """Copy the bucket's objects into the directory; return how many they are."""
-    if directory.exists():
-        return 0
     new = directory.with_name(directory.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True, mode=0o700)
+    try:
+        count = copy_out(s3, bucket, new)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    # That of a change which was given up: the store has gone on since.
+    shutil.rmtree(directory, ignore_errors=True)
+    new.rename(directory)
+    return count
+
+
+def copy_out(s3: Any, bucket: str, directory: Path) -> int:
+    """Copy the bucket's objects into an empty directory; return how many they are."""
     index = {}
     for number, key in enumerate(keys_in(s3, bucket), 1):
         answer = s3.get_object(Bucket=bucket, Key=key)
         # Not under its own name, which need not be one that a file may have.
         name = hashlib.sha256(key.encode()).hexdigest()
-        with (new / name).open("wb") as file:
+        with (directory / name).open("wb") as file:
             shutil.copyfileobj(answer["Body"], file)
         index[name] = {"key": key, "content_type": answer["ContentType"], "metadata": answer["Metadata"]}
         report_progress(f"{number} objects copied out of S3")
-    (new / INDEX).write_text(json.dumps(index))
-    new.rename(directory)
+    (directory / INDEX).write_text(json.dumps(index))
     return len(index)
 
 
