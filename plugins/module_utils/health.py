@@ -153,7 +153,8 @@ def heartbeat_since(url: str, component: str, started: float) -> bool:
     if report["status"] != "healthy":
         return False
     beat = next(value for key, value in report.items() if key.endswith("heartbeat"))
-    return datetime.datetime.fromisoformat(beat).timestamp() >= started
+    # Where the clock was set back since, the start lies ahead, and tells nothing.
+    return started > time.time() or datetime.datetime.fromisoformat(beat).timestamp() >= started
 
 
 def tasks_begin(log: Path, started: float) -> bool:

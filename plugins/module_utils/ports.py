@@ -18,7 +18,8 @@ from .engine import Engine, EngineElsewhere, own_socket
 from .errors import SetupError
 from .record import PORT_RANGE, kept_record
 
-CLASHING_ADDRESSES = {"127.0.0.1", "0.0.0.0", "::", "::1"}
+# A program for both protocols, as Java's are, is listed with the address of the other one.
+CLASHING_ADDRESSES = {"127.0.0.1", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1", "::ffff:0.0.0.0"}
 # Where the ports are noted that instances have, for those of other homes and users. Not in TMPDIR: shells differ in it.
 RESERVATIONS = Path("/tmp/gaiaflow-{user}-ports")
 

@@ -148,8 +148,22 @@ def place(project: Path, target: Path) -> None:
         project: The project, on any file system.
         target: Its place, which is absent or an empty directory.
     """
+    if target.is_dir():
+        fill(target, project)
+        return
     with new_directory(target.parent), tempfile.TemporaryDirectory(prefix=".gaiaflow-new-", dir=target.parent) as aside:
+        Path(shutil.move(project, aside)).rename(target)
+
+
+def fill(target: Path, project: Path) -> None:
+    """Move a project into an empty directory: it may be a mount point, somebody's working directory, or in another's.
+
+    Args:
+        target: The directory.
+        project: The project, on any file system.
+    """
+    with tempfile.TemporaryDirectory(prefix=".gaiaflow-new-", dir=target) as aside:
         moved = Path(shutil.move(project, aside))
-        if target.is_dir():
-            target.rmdir()
-        moved.rename(target)
+        # What makes a project of it comes last.
+        for entry in sorted(moved.iterdir(), key=lambda one: one.name == "dags"):
+            entry.rename(target / entry.name)

@@ -124,6 +124,14 @@ def test_check_tells_all_that_is_wrong(environment: dict[str, str], cdr: Path) -
         assert finding in done.stderr, done.stderr
 
 
+def test_all_is_parsed_where_git_does_not_know_the_commit(environment: dict[str, str], cdr: Path) -> None:
+    add(cdr, "wine", {"red": "# airflow DAG\nimport nowhere\n"})
+    commit(cdr)
+    ok(run(environment, "check", str(cdr)))  # its record vouches for it
+    done = run(environment, "check", str(cdr), "--since", "0123456789abcdef")  # as after a push by force
+    assert done.returncode == 1 and "No module named 'nowhere'" in done.stderr, done.stderr
+
+
 def test_remove_is_one_commit(environment: dict[str, str], cdr: Path) -> None:
     add(cdr, "wine", {"red": DAG.format(dag_id="red")})
     assert run(environment, "remove", "wine", str(cdr)).returncode == 1  # with changes that are not committed

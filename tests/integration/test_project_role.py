@@ -26,6 +26,17 @@ def test_a_project_is_made_once(tmp_path: Path, tasks: str) -> None:
         assert (again.code, again.stats["changed"]) == (0, 0)
 
 
+def test_an_empty_directory_stays_what_it_is(tmp_path: Path) -> None:
+    project = tmp_path / "my project"
+    project.mkdir(mode=0o2775)
+    project.chmod(0o2775)
+    before = project.stat()
+    made = have(tmp_path, "main")
+    assert (made.code, made.stats["changed"]) == (0, 1) and (project / "dags").is_dir()
+    assert (project.stat().st_ino, project.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert not list(project.glob(".gaiaflow-new-*"))
+
+
 def test_a_directory_of_somebody_elses_is_refused(tmp_path: Path) -> None:
     (tmp_path / "my project").mkdir()
     (tmp_path / "my project" / "notes.txt").touch()

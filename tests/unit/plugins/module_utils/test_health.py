@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import time
 import urllib.error
 import urllib.parse
@@ -32,6 +33,17 @@ def test_a_busy_machine_gets_more_time_and_not_for_ever(
     while not patience.ended():
         clock[0] += 0.25
     assert patience.waited == waited
+
+
+@pytest.mark.parametrize(("started", "is_healthy"), [(-60, True), (-1, False), (7200, True)])
+def test_heartbeat_counts_if_it_is_of_this_start(
+    health: ModuleType, monkeypatch: pytest.MonkeyPatch, started: int, is_healthy: bool
+) -> None:
+    beat = datetime.datetime.fromtimestamp(time.time() - 5, datetime.UTC).isoformat()
+    report = {"scheduler": {"status": "healthy", "latest_scheduler_heartbeat": beat}}
+    monkeypatch.setattr(health, "get", lambda url: json.dumps(report))
+    # A start that lies ahead was before the clock was set back.
+    assert health.heartbeat_since("http://x", "scheduler", time.time() + started) is is_healthy
 
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
