@@ -148,7 +148,10 @@ PLUGIN_DIRECTORIES = ("/usr/libexec", "/usr/lib", "/usr/local/lib", "/usr/local/
 def find_engine(user: str) -> dict[str, Any]:
     """Return the engine that is there, running or not."""
     absent = {"kind": "none", "version": "", "socket": SOCKET, "running": False, "denied": False}
-    for path, rootless in ((SOCKET, False), (f"/run/user/{pwd.getpwnam(user).pw_uid}/docker.sock", True)):
+    account = pwd.getpwnam(user)
+    own = f"/run/user/{account.pw_uid}/docker.sock"
+    desktop = f"{account.pw_dir}/.docker/desktop/docker.sock"
+    for path, rootless in ((SOCKET, False), (own, True), (desktop, False)):
         try:
             version = Engine(path).get("/version")
         except PermissionError:
