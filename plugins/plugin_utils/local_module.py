@@ -30,6 +30,7 @@ except ImportError:
 PROFILE = "legacy"
 # What the interpreter gets in the archive's place. It may be another environment's: of this one it gets Ansible alone.
 PROGRAM = """\
+{shebang}
 import sys
 sys.path[:] = [path for path in sys.path if path not in ("", ".")]
 import types
@@ -64,6 +65,7 @@ class ActionModule(NormalAction):  # type: ignore[misc]
         package = Path(ansible.__file__).parent
         encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
         program = PROGRAM.format(
+            shebang=shebang,  # what runs it in the background reads it there
             packages={
                 "ansible": [str(package)],
                 "ansible_collections": [str(one) for one in ansible_collections.__path__],
