@@ -519,9 +519,18 @@ def test_module_without_a_specification(factory: ModuleType, monkeypatch: pytest
 class FakeTask:
     task_id = "take"
 
+    def __init__(self) -> None:
+        self.dag = SimpleNamespace(get_task=lambda task_id: self)
+
     def get_flat_relative_ids(self, *, upstream: bool) -> set[str]:
         assert upstream
         return {"before"}
+
+    def get_closest_mapped_task_group(self) -> None:
+        return None
+
+    def get_needs_expansion(self) -> bool:
+        return False
 
 
 def test_pull_from_a_task_that_is_not_upstream(factory: ModuleType) -> None:
