@@ -35,8 +35,8 @@ RESULT_MARKER = "GAIAFLOW_RESULT_MARKER"
 MAX_ARGUMENTS_BYTES = 120 * 1024
 # Of JSON. Airflow keeps results in its database, and sends them around.
 MAX_RESULT_BYTES = 1024 * 1024
-# Kubernetes cuts a termination message at 4096 bytes, and at its container's share of 12 KiB: a service mesh and a vault
-# may have put five others into the pod.
+# Kubernetes cuts a termination message at 4096 bytes, and at its container's share of 12 KiB: a service mesh and a
+# vault may have put five others into the pod.
 MAX_OUTCOME_BYTES = 2048
 # With its marker, such a line is short enough for one write that no other process can split.
 LINE_BYTES = 3000
